@@ -1,0 +1,55 @@
+// Package kkc is the kernel-to-kernel channel: everything that a supervisor at
+// home and an execution node say to each other passes through a [Session].
+//
+// # Mechanism
+//
+//  1. Each machine has an [Identity], made at first use: an ed25519 key and a
+//     certificate which it signs itself. Its name is its fingerprint, the
+//     SHA-256 of the public key. A [Token] carries a node's address and
+//     fingerprint, and a secret which proves at first contact that the node's
+//     owner gave it away.
+//  2. Home dials ([Dial]); TLS 1.3 with certificates on both sides. Home
+//     accepts exactly the key it has pinned. The node accepts any key here, so
+//     that it can refuse with a sentence instead of a TLS alert.
+//  3. Inside TLS both send one opening message ([Hello]): a magic number, a
+//     length, JSON. Its form never changes; it carries the protocol number, by
+//     which differing versions recognise and refuse each other. [Server.Hello]
+//     admits or refuses; the text of its error is what the user reads at home.
+//  4. On this connection yamux now multiplexes a control stream and lanes.
+//     Under it, joinConn makes one TCP write of yamux's two.
+//     The control stream carries JSON envelopes of two shapes: asynchronous
+//     messages and transactions. A [Lane] carries binary frames in order, one
+//     for each guest thread.
+//  5. The answer to the hello holds a ticket: 32 random bytes, good once, for
+//     some seconds, for the same key only. With it home dials a second
+//     connection for bulk data, so that pages never delay a call. This goes on
+//     behind the caller's back; bulk transfers wait for it.
+//  6. A session ends by a bye message, or it is broken: an end of file without
+//     one is an error that names what became of the connection ([EndError]).
+//
+// All messages, frames and bulk frames have sequence numbers, and frames say
+// what was last received, so that resuming a session after a broken connection
+// will need no other format. For now a gap ends the session.
+//
+// # Lock order
+//
+// No lock is held while another package's code runs, and none while waiting for
+// the network but those which put senders into a row: control.writeMu,
+// Lane.writeMu, bulk.writeMu. Under these only Session.mu may be taken, and
+// nothing under that. bulk.mu stands alone.
+//
+// # Trust
+//
+// Whoever reaches the port may send anything: until the hello is accepted a
+// connection has a deadline, 64 KiB of opening message and one of a limited
+// number of places. An accepted peer is authenticated, but may still be
+// hostile: every length is checked against a limit before memory is taken for
+// it, what is parked for a slow receiver is limited, and whatever does not
+// follow the protocol ends the session (never the process).
+//
+// # Failure
+//
+// A peer that vanishes is noticed by the connection's end or, if nothing comes
+// at all, by the keepalive after [Limits].KeepaliveTimeout. All blocked calls
+// then return an error that wraps the session's [EndError].
+package kkc
