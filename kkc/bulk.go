@@ -31,11 +31,12 @@ type bulk struct {
 
 	mu     sync.Mutex
 	closed bool
-	recv   map[uint64]*bulkRecv // who waits
-	parked map[uint64][][]byte  // data nobody waited for yet
-	size   int                  // bytes parked
-	filler *bulkRecv            // whose p the reader is reading into right now
-	change chan struct{}        // closed and made anew when recv, parked or filler changes
+	recv   map[uint64]*bulkRecv    // who waits
+	parked map[uint64][]parkedData // data nobody waited for yet
+	size   int                     // bytes parked
+	free   [][]byte                // used parking places
+	filler *bulkRecv               // whose p the reader is reading into right now
+	change chan struct{}           // closed and made anew when recv, parked or filler changes
 	dead   deadIDs
 }
 
@@ -46,10 +47,18 @@ type bulkRecv struct {
 	gone bool // given up while the reader was reading into p
 }
 
+// parkedData is a piece of a transfer; off bytes of it were taken.
+type parkedData struct {
+	buf []byte
+	off int
+}
+
+const maxFree = 32
+
 func newBulk(s *Session) *bulk {
 	b := &bulk{
 		s: s, attached: make(chan struct{}),
-		recv: map[uint64]*bulkRecv{}, parked: map[uint64][][]byte{},
+		recv: map[uint64]*bulkRecv{}, parked: map[uint64][]parkedData{},
 		change: make(chan struct{}),
 	}
 	if s.home {
@@ -87,15 +96,15 @@ func (b *bulk) close() {
 	}
 }
 
-// lost ends the session after the bulk connection. If that happened because the
+// lost ends the session, for want of its bulk connection. If that happened because the
 // peer ended the session, or all of it broke, the other connection knows better.
-func (b *bulk) lost(err error) {
+func (b *bulk) lost(what string, err error) {
 	timer := time.NewTimer(b.s.limits.Bye)
 	defer timer.Stop()
 	select {
 	case <-b.s.done:
 	case <-timer.C:
-		b.s.fail(&EndError{ByPeer: true, Reason: "bulk connection lost", Cause: err})
+		b.s.fail(&EndError{ByPeer: true, Reason: what, Cause: err})
 	}
 }
 
@@ -227,7 +236,7 @@ func (b *bulk) sendFailed(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		b.s.fail(&EndError{Reason: "peer took no bulk data in time", Cause: err})
 	} else {
-		b.lost(err)
+		b.lost("bulk connection lost", err)
 	}
 	return b.s.Err()
 }

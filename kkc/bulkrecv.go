@@ -20,6 +20,16 @@ func (s *Session) BulkRecv(ctx context.Context, id uint64, p []byte) error {
 	return nil
 }
 
+// BulkDrop ends a transfer that nobody here will receive: what came of it and
+// what still comes is dropped.
+func (s *Session) BulkDrop(id uint64) {
+	s.bulk.mu.Lock()
+	defer s.bulk.mu.Unlock()
+	if s.bulk.recv[id] == nil { // else it is that receiver's to give up
+		s.bulk.drop(id)
+	}
+}
+
 func (b *bulk) receive(ctx context.Context, id uint64, p []byte) error {
 	b.mu.Lock()
 	if b.recv[id] != nil {
@@ -54,10 +64,13 @@ func (b *bulk) changed() {
 func (b *bulk) take(id uint64, r *bulkRecv) bool {
 	queue, before := b.parked[id], b.size
 	for len(queue) > 0 && len(r.p) > 0 {
-		n := copy(r.p, queue[0])
+		c := &queue[0]
+		n := copy(r.p, c.buf[c.off:])
 		r.p = r.p[n:]
+		c.off += n
 		b.size -= n
-		if queue[0] = queue[0][n:]; len(queue[0]) == 0 {
+		if c.off == len(c.buf) {
+			b.release(c.buf)
 			queue = queue[1:]
 		}
 	}
@@ -72,6 +85,40 @@ func (b *bulk) take(id uint64, r *bulkRecv) bool {
 	return len(r.p) == 0
 }
 
+// drop ends a transfer. b.mu is held.
+func (b *bulk) drop(id uint64) {
+	for _, c := range b.parked[id] {
+		b.size -= len(c.buf) - c.off
+		b.release(c.buf)
+	}
+	delete(b.parked, id)
+	delete(b.recv, id)
+	b.dead.add(id)
+	b.changed()
+}
+
+// release keeps some parking places for use again. b.mu is held.
+func (b *bulk) release(buf []byte) {
+	if cap(buf) == maxBulkFrame && len(b.free) < maxFree {
+		b.free = append(b.free, buf[:maxBulkFrame])
+	}
+}
+
+// place returns a buffer of n bytes.
+func (b *bulk) place(n int) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := len(b.free) - 1; i >= 0 && n > maxBulkFrame/4 {
+		buf := b.free[i]
+		b.free = b.free[:i]
+		return buf[:n]
+	}
+	if n > maxBulkFrame/4 {
+		return make([]byte, n, maxBulkFrame)
+	}
+	return make([]byte, n)
+}
+
 // giveUp ends a transfer, and returns only when nobody writes to its p any more.
 func (b *bulk) giveUp(id uint64, r *bulkRecv, why error) error {
 	b.mu.Lock()
@@ -81,14 +128,8 @@ func (b *bulk) giveUp(id uint64, r *bulkRecv, why error) error {
 		return nil
 	default:
 	}
-	delete(b.recv, id)
-	for _, q := range b.parked[id] {
-		b.size -= len(q)
-	}
-	delete(b.parked, id)
-	b.dead.add(id)
+	b.drop(id)
 	r.gone = true
-	b.changed()
 	for b.filler == r {
 		b.raw.SetReadDeadline(time.Unix(1, 0)) // the reader takes it back
 		change := b.change
@@ -107,7 +148,7 @@ func (b *bulk) readLoop() {
 		b.s.fail(&EndError{ByPeer: true, Reason: "peer broke the protocol: " + bad.text})
 		return
 	}
-	b.lost(err)
+	b.lost("bulk connection lost", err)
 }
 
 func (b *bulk) readFrames(r io.Reader) error {
@@ -119,7 +160,7 @@ func (b *bulk) readFrames(r io.Reader) error {
 		}
 		h, err := parseBulkHeader(head, seq)
 		if err != nil {
-			return &protocolError{err.Error()}
+			return err
 		}
 		for left := int(h.Len); left > 0; {
 			n, err := b.readSome(r, h.ID, left, scratch[:min(left, recordSize)])
@@ -167,16 +208,17 @@ func (b *bulk) readSome(r io.Reader, id uint64, left int, scratch []byte) (int, 
 
 // park reads n bytes for which nobody waited yet.
 func (b *bulk) park(r io.Reader, id uint64, n int) error {
-	p := make([]byte, n)
+	p := b.place(n)
 	if err := b.readFull(r, p); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.dead.has(id) {
+		b.release(p)
 		return nil
 	}
-	b.parked[id] = append(b.parked[id], p)
+	b.parked[id] = append(b.parked[id], parkedData{buf: p})
 	b.size += n
 	if to := b.recv[id]; to != nil && b.take(id, to) { // came meanwhile
 		delete(b.recv, id)
@@ -203,7 +245,7 @@ func (b *bulk) waitForPlace(id uint64, n int) error {
 		case <-b.s.done:
 			err = b.s.Err()
 		case <-timeout:
-			err = &protocolError{fmt.Sprintf("bulk transfer %d: nobody here asked for it", id)}
+			err = badPeer("bulk transfer %d: nobody here asked for it", id)
 		}
 		b.mu.Lock()
 		if err != nil {

@@ -156,8 +156,9 @@ func (c *control) forget(seq uint64) {
 // write numbers and sends an envelope; an answer to it will go to answer.
 func (c *control) write(env *envelope, answer chan envelope) error {
 	select {
-	case <-c.opened:
-	case <-c.s.done:
+	case <-c.opened: // before anybody but a closing server has the session
+	default:
+		return errors.New("no control stream yet")
 	}
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
@@ -165,7 +166,7 @@ func (c *control) write(env *envelope, answer chan envelope) error {
 		return err
 	}
 	if c.stream == nil {
-		return errors.New("no control stream yet")
+		return c.s.streamError("control stream", io.EOF)
 	}
 	env.Seq = c.sent + 1
 	c.mu.Lock()
@@ -220,25 +221,20 @@ func readEnvelope(r io.Reader, want uint64) (envelope, error) {
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n > maxControl {
-		return env, &protocolError{fmt.Sprintf("control message of %d bytes, limit %d", n, maxControl)}
+		return env, badPeer("control message of %d bytes, limit %d", n, maxControl)
 	}
 	var body bytes.Buffer // grows with what really comes
 	if _, err := io.CopyN(&body, r, int64(n)); err != nil {
 		return env, io.ErrUnexpectedEOF
 	}
 	if err := json.Unmarshal(body.Bytes(), &env); err != nil {
-		return env, &protocolError{fmt.Sprintf("control message not understood: %v", err)}
+		return env, badPeer("control message not understood: %v", err)
 	}
 	if env.Seq != want {
-		return env, &protocolError{fmt.Sprintf("control message number %d where %d is due", env.Seq, want)}
+		return env, badPeer("control message number %d where %d is due", env.Seq, want)
 	}
 	return env, nil
 }
-
-// protocolError is what only a faulty or hostile peer does.
-type protocolError struct{ text string }
-
-func (e *protocolError) Error() string { return e.text }
 
 // openStream gets the control stream: home opens it before anything else, so at
 // the node it is the first to come.
@@ -249,7 +245,7 @@ func (c *control) openStream() (err error) {
 	} else {
 		c.stream, err = c.s.mux.AcceptStream()
 		if err == nil && c.stream.StreamID() != 1 {
-			err = &protocolError{"first stream is not the control stream"}
+			err = badPeer("first stream is not the control stream")
 		}
 	}
 	return err
@@ -341,7 +337,7 @@ func (c *control) startRequest(env envelope) error {
 	c.mu.Unlock()
 	if full {
 		cancel()
-		return &protocolError{fmt.Sprintf("more than %d requests at once", maxHandlers)}
+		return badPeer("more than %d requests at once", maxHandlers)
 	}
 	go func() {
 		reply := c.answerTo(ctx, env)

@@ -33,20 +33,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (*Session, error) {
 	if err := checkFingerprint(d.Pin); err != nil {
 		return nil, fmt.Errorf("dial node at %s: %w", addr, err)
 	}
-	dd := *d
-	dd.Limits = d.Limits.withDefaults()
-	if dd.Log == nil {
-		dd.Log = slog.New(slog.DiscardHandler)
-	}
-	if dd.Net == nil {
-		dd.Net = (&net.Dialer{}).DialContext
-	}
-	if dd.Hello.Protocol == 0 {
-		dd.Hello.Protocol = Protocol
-	}
-	if dd.Hello.Role == "" {
-		dd.Hello.Role = RoleHome
-	}
+	dd := d.withDefaults()
 	raw, conn, ans, err := dd.open(ctx, addr, opening{Kind: kindSession, Hello: dd.Hello})
 	if err != nil {
 		return nil, err
@@ -64,13 +51,31 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (*Session, error) {
 	return s, nil
 }
 
+func (d *Dialer) withDefaults() Dialer {
+	dd := *d
+	dd.Limits = d.Limits.withDefaults()
+	if dd.Log == nil {
+		dd.Log = slog.New(slog.DiscardHandler)
+	}
+	if dd.Net == nil {
+		dd.Net = (&net.Dialer{}).DialContext
+	}
+	if dd.Hello.Protocol == 0 {
+		dd.Hello.Protocol = Protocol
+	}
+	if dd.Hello.Role == "" {
+		dd.Hello.Role = RoleHome
+	}
+	return dd
+}
+
 // openBulk adds the bulk connection to a session.
 func (d *Dialer) openBulk(s *Session, addr, ticket string) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.limits.BulkConnect)
 	defer cancel()
 	raw, conn, _, err := d.open(ctx, addr, opening{Kind: kindBulk, Ticket: ticket, Hello: Hello{Protocol: d.Hello.Protocol}})
 	if err != nil {
-		s.fail(&EndError{Reason: "no bulk connection", Cause: err})
+		s.bulk.lost("no bulk connection", err)
 		return
 	}
 	s.bulk.attach(raw, conn)
@@ -110,6 +115,7 @@ func (d *Dialer) greet(ctx context.Context, addr string, raw net.Conn, o opening
 		}
 		return nil, ans, &NotHomingError{Addr: addr, Err: err}
 	}
+	o.Hello.Clock = time.Now().UnixNano()
 	if err := writeOpening(conn, o); err != nil {
 		return nil, ans, &NotHomingError{Addr: addr, Err: err}
 	}

@@ -93,7 +93,7 @@ var ErrLaneClosed = errors.New("lane closed")
 // ErrServerClosed is returned by [Server.Serve] after [Server.Close].
 var ErrServerClosed = errors.New("channel server closed")
 
-// ErrStarted is reported for handlers that come too late.
+// errStarted is what handlers that come too late panic with.
 var errStarted = errors.New("handlers are to be set before Session.Start")
 
 // shortNetError leaves out "dial tcp ADDR:", which our own text says already.
@@ -103,4 +103,13 @@ func shortNetError(err error) error {
 		return op.Err
 	}
 	return err
+}
+
+// protocolError is what only a faulty or hostile peer does.
+type protocolError struct{ text string }
+
+func (e *protocolError) Error() string { return e.text }
+
+func badPeer(format string, args ...any) error {
+	return &protocolError{fmt.Sprintf(format, args...)}
 }

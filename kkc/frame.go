@@ -1,9 +1,6 @@
 package kkc
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "encoding/binary"
 
 // A lane's frame: header, then Len bytes. Little-endian.
 //
@@ -47,13 +44,13 @@ func parseLaneHeader(b []byte, want, sent uint64) (laneHeader, error) {
 	h.Kind = uint8(kind)
 	switch {
 	case h.Len > maxLaneFrame:
-		return h, fmt.Errorf("frame of %d bytes, limit %d", h.Len, maxLaneFrame)
+		return h, badPeer("frame of %d bytes, limit %d", h.Len, maxLaneFrame)
 	case kind > frameEnd, kind == frameEnd && h.Len != 0:
-		return h, fmt.Errorf("frame of unknown kind %#x", kind)
+		return h, badPeer("frame of unknown kind %#x", kind)
 	case h.Seq != want:
-		return h, fmt.Errorf("frame number %d where %d is due", h.Seq, want)
+		return h, badPeer("frame number %d where %d is due", h.Seq, want)
 	case h.Ack > sent:
-		return h, fmt.Errorf("frame acknowledges %d, of %d sent", h.Ack, sent)
+		return h, badPeer("frame acknowledges %d, of %d sent", h.Ack, sent)
 	}
 	return h, nil
 }
@@ -90,11 +87,11 @@ func parseBulkHeader(b []byte, want uint64) (bulkHeader, error) {
 	flags := binary.LittleEndian.Uint32(b[20:])
 	switch {
 	case h.Len > maxBulkFrame:
-		return h, fmt.Errorf("bulk frame of %d bytes, limit %d", h.Len, maxBulkFrame)
+		return h, badPeer("bulk frame of %d bytes, limit %d", h.Len, maxBulkFrame)
 	case flags != 0:
-		return h, fmt.Errorf("bulk frame with unknown flags %#x", flags)
+		return h, badPeer("bulk frame with unknown flags %#x", flags)
 	case h.Seq != want:
-		return h, fmt.Errorf("bulk frame number %d where %d is due", h.Seq, want)
+		return h, badPeer("bulk frame number %d where %d is due", h.Seq, want)
 	}
 	return h, nil
 }

@@ -28,7 +28,7 @@ type Hello struct {
 	Arch     string            `json:"arch,omitempty"`   // GOARCH
 	CPU      []string          `json:"cpu,omitempty"`    // feature flags
 	Secret   string            `json:"secret,omitempty"` // of the join token, at first contact
-	Clock    int64             `json:"clock,omitempty"`  // CLOCK_REALTIME in ns when this was sent
+	Clock    int64             `json:"clock,omitempty"`  // CLOCK_REALTIME in ns when this was sent; filled in
 	Facts    map[string]string `json:"facts,omitempty"`  // whatever else the sides tell each other
 }
 

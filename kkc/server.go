@@ -100,15 +100,17 @@ func (s *Server) Close(reason string) {
 	for l := range s.listeners {
 		l.Close()
 	}
-	for c := range s.pending {
-		c.Close()
-	}
 	var wg sync.WaitGroup
 	for sess := range s.sessions {
 		wg.Go(func() { sess.Close(reason) })
 	}
 	s.mu.Unlock()
 	wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.pending { // last: a bulk connection's end is no news after the bye
+		c.Close()
+	}
 }
 
 func (s *Server) isClosed() bool {
@@ -209,6 +211,8 @@ func (a acceptor) greetSession(raw net.Conn, conn *tls.Conn, peer Peer, o openin
 		mine.Role = RoleNode
 	}
 	mine.Protocol = Protocol
+	mine.Clock = time.Now().UnixNano()
+	o.Hello.Secret = "" // has done its work
 	// The session comes first, so that the ticket is good when it arrives; home
 	// sends nothing before it has the answer.
 	sess, err := newSession(raw, conn, false, peer, o.Hello, a.limits, a.log)

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -32,7 +31,6 @@ type Session struct {
 	mux    *yamux.Session
 	ctl    *control
 	bulk   *bulk
-	lanes  atomic.Int32
 
 	ctx      context.Context // ends with the session
 	cancel   context.CancelFunc

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -16,7 +17,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(echoEnv) != "" {
+		echoProcess()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestLane(t *testing.T) {
 	p := kkctest.NewPair(t, kkctest.Options{})

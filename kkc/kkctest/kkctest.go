@@ -50,6 +50,25 @@ func NewPair(t testing.TB, o Options) *Pair {
 	return p
 }
 
+// Start starts both ends, which can then have no more handlers.
+func (p *Pair) Start() {
+	p.Home.Start()
+	p.Node.Start()
+}
+
+// Lane makes a lane, opened by home, and returns both ends.
+func (p *Pair) Lane(t testing.TB) (home, node *kkc.Lane) {
+	t.Helper()
+	home, err := p.Home.OpenLane()
+	if err == nil {
+		node, err = p.Node.AcceptLane()
+	}
+	if err != nil {
+		t.Fatalf("kkctest: %v", err)
+	}
+	return home, node
+}
+
 // Serve starts a server alone, which ends with the test, and makes a dialer that
 // fits it. Home and Node are nil.
 func Serve(t testing.TB, o Options, handle func(*kkc.Session)) *Pair {
