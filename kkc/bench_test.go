@@ -39,16 +39,8 @@ func echoLane(l *kkc.Lane) {
 func lanes(t testing.TB, o kkctest.Options) (home, node *kkc.Lane) {
 	t.Helper()
 	p := kkctest.NewPair(t, o)
-	p.Home.Start()
-	p.Node.Start()
-	home, err := p.Home.OpenLane()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if node, err = p.Node.AcceptLane(); err != nil {
-		t.Fatal(err)
-	}
-	return home, node
+	p.Start()
+	return p.Lane(t)
 }
 
 // BenchmarkTLSEcho is what the lane is measured against: the same bytes with

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -99,6 +100,29 @@ func TestHostileLane(t *testing.T) {
 			}
 			wantBroken(t, node, c.words)
 		})
+	}
+}
+
+// A frame cut short must not look like the end of the lane.
+func TestCutFrame(t *testing.T) {
+	home, node := hostile(t)
+	stream, err := home.mux.OpenStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b [laneHeaderSize + 10]byte
+	laneHeader{Len: 11, Seq: 1}.put(b[:])
+	stream.Write(b[:])
+	stream.Close()
+	lane, err := node.AcceptLane()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lane.ReadFrame(); err == nil || err == io.EOF {
+		t.Fatal(err)
+	}
+	if node.Err() != nil {
+		t.Fatal(node.Err())
 	}
 }
 

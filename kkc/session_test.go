@@ -27,16 +27,8 @@ func TestMain(m *testing.M) {
 
 func TestLane(t *testing.T) {
 	p := kkctest.NewPair(t, kkctest.Options{})
-	p.Home.Start()
-	p.Node.Start()
-	home, err := p.Home.OpenLane()
-	if err != nil {
-		t.Fatal(err)
-	}
-	node, err := p.Node.AcceptLane()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.Start()
+	home, node := p.Lane(t)
 	sizes := []int{0, 1, 12, 64, 4096, 65536, 65537, 1 << 20, 5 << 20, 3}
 	go func() {
 		for {
@@ -69,11 +61,8 @@ func TestLane(t *testing.T) {
 
 func TestLaneEnd(t *testing.T) {
 	p := kkctest.NewPair(t, kkctest.Options{})
-	home, _ := p.Home.OpenLane()
-	node, err := p.Node.AcceptLane()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.Start()
+	home, node := p.Lane(t)
 	home.WriteFrame([]byte("last"))
 	home.Close()
 	if f, err := node.ReadFrame(); err != nil || string(f) != "last" {
@@ -103,8 +92,7 @@ func TestControl(t *testing.T) {
 		return nil, ctx.Err()
 	})
 	p.Home.Handle("big", func(ctx context.Context, b json.RawMessage) (any, error) { return b, nil })
-	p.Home.Start()
-	p.Node.Start()
+	p.Start()
 	for i := range 100 {
 		if err := p.Home.Send("note", i); err != nil {
 			t.Fatal(err)
@@ -141,6 +129,7 @@ func TestControl(t *testing.T) {
 
 func TestBulk(t *testing.T) {
 	p := kkctest.NewPair(t, kkctest.Options{})
+	p.Start()
 	id := p.Home.NextBulkID()
 	if id%2 != 1 || p.Node.NextBulkID()%2 != 0 {
 		t.Fatal("ids")
@@ -162,8 +151,7 @@ func TestBulk(t *testing.T) {
 
 func TestBye(t *testing.T) {
 	p := kkctest.NewPair(t, kkctest.Options{})
-	p.Home.Start()
-	p.Node.Start()
+	p.Start()
 	start := time.Now()
 	p.Home.Close("done here")
 	if d := time.Since(start); d > 900*time.Millisecond {
