@@ -31,6 +31,14 @@
 // what was last received, so that resuming a session after a broken connection
 // will need no other format. For now a gap ends the session.
 //
+// # Cost
+//
+// On two virtual processors, a lane's round trip of 64 bytes between processes
+// takes 14 to 23 µs where TLS alone takes 19 to 22, on one processor 11.0 where
+// TLS takes 7.4: yamux hands each frame to a goroutine that writes and takes it
+// from one that reads. Bulk transfers are as fast as TLS alone. A session is
+// made and ended in 0.7 ms. See bench_test.go and bench_process_test.go.
+//
 // # Lock order
 //
 // No lock is held while another package's code runs, and none while waiting for

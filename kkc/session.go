@@ -127,6 +127,7 @@ func (s *Session) Close(reason string) {
 	select {
 	case <-s.mux.CloseChan(): // the peer closes when it has read the bye
 	case <-timer.C:
+		s.raw.Close() // TLS would wait seconds to say that it closes
 	}
 	s.tearDown()
 }
@@ -158,9 +159,7 @@ func (s *Session) ending(e *EndError) bool {
 
 // tearDown frees everything, after which all of the session's goroutines end.
 func (s *Session) tearDown() {
-	if s.err.Clean {
-		s.raw.SetWriteDeadline(time.Now().Add(s.limits.Bye)) // for TLS's close_notify
-	} else {
+	if !s.err.Clean {
 		s.raw.Close()
 	}
 	s.mux.Close()
