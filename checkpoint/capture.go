@@ -1,0 +1,286 @@
+package checkpoint
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/tracer"
+)
+
+// FileResolver tells which file a mapping shows. ok false means that its
+// content cannot be named and must be carried like private memory.
+type FileResolver func(m linux.Mapping) (f File, ok bool)
+
+// CaptureMemory fills in the image's mappings, layout and page ranges from a
+// process whose threads are all stopped. Mappings that overlap hidden are left
+// out: they are ours.
+func (im *Image) CaptureMemory(pid int, maps []linux.Mapping, hidden []linux.Range, resolve FileResolver) error {
+	pm, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/pagemap", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open pagemap of process %d: %w", pid, err)
+	}
+	defer unix.Close(pm)
+	index := map[File]int{}
+	var regions []linux.PageRegion
+	for _, m := range maps {
+		switch m.Path {
+		case "[vvar]", "[vvar_vclock]", "[vdso]":
+			im.VDSO = append(im.VDSO, m)
+			continue
+		case "[vsyscall]":
+			continue
+		}
+		if overlaps(m, hidden) {
+			continue
+		}
+		v := VMA{Start: m.Start, End: m.End, Prot: m.Prot, Shared: m.Shared, File: -1, Offset: m.Offset, GrowsDown: m.Path == "[stack]"}
+		carryAll := false
+		if m.Ino != 0 || strings.HasPrefix(m.Path, "/") {
+			if m.Shared && strings.HasPrefix(m.Path, "/dev/zero") {
+				v.Object, carryAll = m.Ino, true
+			} else if f, ok := resolve(m); ok {
+				i, known := index[f]
+				if !known {
+					i = len(im.Files)
+					im.Files = append(im.Files, f)
+					index[f] = i
+				}
+				v.File = i
+			} else {
+				carryAll = true
+			}
+		}
+		if v.File < 0 && v.Object == 0 {
+			v.Offset = 0
+		}
+		im.VMAs = append(im.VMAs, v)
+		if v.Shared && v.File >= 0 {
+			continue // read-only by construction: the file itself has the content
+		}
+		if carryAll && v.Object == 0 {
+			im.Pages = appendRange(im.Pages, linux.Range{Start: m.Start, End: min(m.End, m.Start+residentLimit(m))})
+			continue
+		}
+		mask, inverted := uint64(linux.PageIsFile|linux.PageIsPFNZero), uint64(linux.PageIsFile|linux.PageIsPFNZero)
+		if v.Object != 0 {
+			mask, inverted = linux.PageIsPFNZero, linux.PageIsPFNZero
+		}
+		regions, err = linux.ScanPages(pm, m.Start, m.End, mask, inverted, linux.PageIsPresent|linux.PageIsSwapped, 0, regions[:0])
+		if err != nil {
+			return fmt.Errorf("scan pages of process %d (PAGEMAP_SCAN, Linux 6.7): %w", pid, err)
+		}
+		for _, r := range regions {
+			im.Pages = appendRange(im.Pages, linux.Range{Start: r.Start, End: r.End})
+		}
+	}
+	return im.captureLayout(pid)
+}
+
+// residentLimit is how much of an unnameable file mapping is carried: pages
+// past the end of the file would fault.
+func residentLimit(m linux.Mapping) uint64 { return m.End - m.Start }
+
+func appendRange(rs []linux.Range, r linux.Range) []linux.Range {
+	if n := len(rs); n > 0 && rs[n-1].End == r.Start {
+		rs[n-1].End = r.End
+		return rs
+	}
+	return append(rs, r)
+}
+
+func overlaps(m linux.Mapping, rs []linux.Range) bool {
+	for _, r := range rs {
+		if m.Start < r.End && r.Start < m.End {
+			return true
+		}
+	}
+	return false
+}
+
+func (im *Image) captureLayout(pid int) error {
+	proc := "/proc/" + strconv.Itoa(pid)
+	st, err := linux.ReadStat(proc + "/stat")
+	if err != nil {
+		return fmt.Errorf("read layout of process %d: %w", pid, err)
+	}
+	auxv, err := os.ReadFile(proc + "/auxv")
+	if err != nil {
+		return fmt.Errorf("read auxiliary vector of process %d: %w", pid, err)
+	}
+	im.Layout = Layout{
+		StartCode: st.StartCode, EndCode: st.EndCode, StartData: st.StartData, EndData: st.EndData,
+		StartBrk: st.StartBrk, Brk: st.StartBrk, StartStack: st.StartStack,
+		ArgStart: st.ArgStart, ArgEnd: st.ArgEnd, EnvStart: st.EnvStart, EnvEnd: st.EnvEnd, Auxv: auxv,
+	}
+	return nil
+}
+
+// ReadPages reads the contents of the image's pages from the stopped process
+// into buf, which must be PageBytes long. It may run on any thread.
+func (im *Image) ReadPages(pid int, buf []byte) error {
+	err := linux.CopyRanges(pid, im.Pages, buf, false)
+	if err == nil {
+		return nil
+	}
+	// Unreadable pages (PROT_NONE) hide from process_vm_readv, not from /proc/PID/mem.
+	return memCopy(pid, im.Pages, buf, false)
+}
+
+// WritePages writes the contents of the image's pages into the process.
+func (im *Image) WritePages(pid int, buf []byte) error {
+	var plain, forced []linux.Range
+	var plainBuf, forcedBuf []byte
+	vi := 0
+	allPlain := true
+	for _, r := range im.Pages {
+		for vi < len(im.VMAs) && im.VMAs[vi].End <= r.Start {
+			vi++
+		}
+		// A range never spans mappings of different protection unless merged.
+		for j := vi; j < len(im.VMAs) && im.VMAs[j].Start < r.End; j++ {
+			if im.VMAs[j].Prot&unix.PROT_WRITE == 0 {
+				allPlain = false
+			}
+		}
+	}
+	if allPlain {
+		return wrapFill(pid, linux.CopyRanges(pid, im.Pages, buf, true))
+	}
+	vi = 0
+	for _, r := range im.Pages {
+		for r.Start < r.End {
+			for vi < len(im.VMAs) && im.VMAs[vi].End <= r.Start {
+				vi++
+			}
+			end := r.End
+			writable := false
+			if vi < len(im.VMAs) {
+				end = min(end, im.VMAs[vi].End)
+				writable = im.VMAs[vi].Prot&unix.PROT_WRITE != 0
+			}
+			piece := linux.Range{Start: r.Start, End: end}
+			n := piece.Len()
+			if writable {
+				plain, plainBuf = append(plain, piece), append(plainBuf, buf[:n]...)
+			} else {
+				forced, forcedBuf = append(forced, piece), append(forcedBuf, buf[:n]...)
+			}
+			buf = buf[n:]
+			r.Start = end
+		}
+	}
+	if err := linux.CopyRanges(pid, plain, plainBuf, true); err != nil {
+		return wrapFill(pid, err)
+	}
+	return wrapFill(pid, memCopy(pid, forced, forcedBuf, true))
+}
+
+func wrapFill(pid int, err error) error {
+	if err != nil {
+		return fmt.Errorf("fill memory of process %d: %w", pid, err)
+	}
+	return nil
+}
+
+func memCopy(pid int, ranges []linux.Range, buf []byte, write bool) error {
+	if len(ranges) == 0 {
+		return nil
+	}
+	f, err := os.OpenFile("/proc/"+strconv.Itoa(pid)+"/mem", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, r := range ranges {
+		n := r.Len()
+		if write {
+			_, err = f.WriteAt(buf[:n], int64(r.Start))
+		} else {
+			_, err = f.ReadAt(buf[:n], int64(r.Start))
+		}
+		if err != nil {
+			return fmt.Errorf("memory %#x-%#x: %w", r.Start, r.End, err)
+		}
+		buf = buf[n:]
+	}
+	return nil
+}
+
+// CaptureThread reads the state of a stopped thread that needs no injected call.
+func CaptureThread(tid int) (Thread, error) {
+	th := Thread{TID: tid}
+	if err := linux.GetRegs(tid, &th.Regs); err != nil {
+		return th, fmt.Errorf("read registers of thread %d: %w", tid, err)
+	}
+	buf := make([]byte, 16<<10)
+	n, err := linux.GetRegset(tid, linux.NTX86Xstate, buf)
+	if err != nil {
+		return th, fmt.Errorf("read extended registers of thread %d: %w", tid, err)
+	}
+	th.Xstate = buf[:n]
+	if th.Mask, err = linux.GetSigmask(tid); err != nil {
+		return th, fmt.Errorf("read signal mask of thread %d: %w", tid, err)
+	}
+	if th.Rseq, err = linux.GetRseq(tid); err != nil {
+		return th, fmt.Errorf("read rseq of thread %d: %w", tid, err)
+	}
+	if th.RobustHead, th.RobustLen, err = linux.GetRobustList(tid); err != nil {
+		return th, fmt.Errorf("read robust futex list of thread %d: %w", tid, err)
+	}
+	if th.Pending, err = PendingSignals(tid, false); err != nil {
+		return th, err
+	}
+	return th, nil
+}
+
+// PendingSignals copies a stopped thread's own or its process's queued signals.
+func PendingSignals(tid int, shared bool) ([]linux.Siginfo, error) {
+	var out []linux.Siginfo
+	var buf [32]linux.Siginfo
+	for {
+		n, err := linux.PeekSiginfo(tid, uint64(len(out)), shared, buf[:])
+		if err != nil {
+			return out, fmt.Errorf("read pending signals of thread %d: %w", tid, err)
+		}
+		if n == 0 {
+			return out, nil
+		}
+		out = append(out, buf[:n]...)
+	}
+}
+
+// CaptureInjected completes the state of a stopped thread with what only the
+// thread itself can ask the kernel for: alternate stack, clear_child_tid and,
+// for the leader, the program break.
+func CaptureInjected(tid int, body *tracer.Body, th *Thread, brk *uint64) error {
+	scratch := body.Table + uint64(body.Size)
+	calls := []tracer.Call{
+		tracer.C(unix.SYS_SIGALTSTACK, 0, scratch),
+		tracer.C(unix.SYS_PRCTL, unix.PR_GET_TID_ADDRESS, scratch+32),
+	}
+	if brk != nil {
+		calls = append(calls, tracer.C(unix.SYS_BRK, 0))
+	}
+	res, err := body.Inject(tid, calls)
+	if err != nil {
+		return fmt.Errorf("capture thread %d: %w", tid, err)
+	}
+	var out [40]byte
+	if err := body.ReadScratch(tid, out[:]); err != nil {
+		return err
+	}
+	for i := range th.AltStack {
+		th.AltStack[i] = le64(out[8*i:])
+	}
+	th.AltStack[1] = uint64(uint32(th.AltStack[1])) // stack_t.ss_flags is an int
+	th.ClearTID = le64(out[32:])
+	if brk != nil {
+		*brk = res[2]
+	}
+	return nil
+}

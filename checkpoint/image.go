@@ -1,0 +1,132 @@
+// Package checkpoint captures the body of a process (memory layout, contents
+// of private pages, registers, signal state) and rebuilds it in another
+// process, on either side of a move.
+//
+//  1. A body is captured while all its threads stand in ptrace stops. Only
+//     pages that are really private to the process are read; unmodified file
+//     pages and zero pages are described, not carried.
+//  2. To rebuild, the target (a fresh guest body, or the shadow at home) is
+//     made to execute batches of calls: everything but the stub is unmapped,
+//     the vDSO is moved to the address it had, the mappings are made again at
+//     their old places, PR_SET_MM_MAP restores the layout fields, then pages
+//     and per-thread state follow.
+//
+// Kernel objects never move: an image holds no descriptor, no credential, no
+// name. Trust: an image comes from the peer and is validated (Validate) before
+// anything is done with it. All functions that take a thread run on its
+// tracer's thread.
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+
+	"homing/internal/linux"
+)
+
+// PageSize is the page size of x86-64.
+const PageSize = 4096
+
+// taskSize is the end of user addresses with 4-level paging.
+const taskSize = 1<<47 - PageSize
+
+// File identifies a file's content on the home node: equal keys mean equal bytes.
+type File struct {
+	Path  string // for messages only
+	Dev   uint64
+	Ino   uint64
+	Size  int64
+	Mtime int64 // nanoseconds
+	Ctime int64 // nanoseconds
+}
+
+// VMA is one mapping.
+type VMA struct {
+	Start, End uint64
+	Prot       int
+	Shared     bool
+	GrowsDown  bool
+	File       int    // index in Image.Files, -1 if anonymous
+	Offset     uint64 // in the file
+	Object     uint64 // shared anonymous memory: which object, unique in its pod
+}
+
+// Layout are the fields of struct prctl_mm_map, see PR_SET_MM(2const).
+type Layout struct {
+	StartCode, EndCode, StartData, EndData uint64
+	StartBrk, Brk, StartStack              uint64
+	ArgStart, ArgEnd, EnvStart, EnvEnd     uint64
+	Auxv                                   []byte
+}
+
+// Thread is the state of one thread.
+type Thread struct {
+	TID        int
+	Regs       linux.Regs
+	Xstate     []byte // NT_X86_XSTATE
+	Mask       uint64
+	Rseq       linux.Rseq
+	RobustHead uint64
+	RobustLen  uint64
+	ClearTID   uint64
+	AltStack   [3]uint64 // stack_t: sp, flags, size
+	Pending    []linux.Siginfo
+	Comm       string
+}
+
+// Action is a signal disposition, struct kernel_sigaction.
+type Action struct{ Handler, Flags, Restorer, Mask uint64 }
+
+// Image is a body without the contents of its pages.
+type Image struct {
+	PID     int
+	Threads []Thread // the leader first
+	VMAs    []VMA
+	Files   []File
+	Layout  Layout
+	VDSO    []linux.Mapping // [vvar], [vvar_vclock], [vdso] in order of address
+	Actions map[int]Action  // only those that are not SIG_DFL
+	Pending []linux.Siginfo // process-directed
+	Pages   []linux.Range   // whose contents follow, in this order
+}
+
+// PageBytes is the total length of the pages' contents.
+func (im *Image) PageBytes() uint64 {
+	n := uint64(0)
+	for _, r := range im.Pages {
+		n += r.Len()
+	}
+	return n
+}
+
+// Validate checks an image that came from a peer. It bounds every address and
+// index; it does not say that the program makes sense.
+func (im *Image) Validate() error {
+	if len(im.Threads) == 0 || len(im.Threads) > 32768 {
+		return fmt.Errorf("image of process %d has %d threads", im.PID, len(im.Threads))
+	}
+	if len(im.VMAs) > 1<<20 || len(im.Pages) > 1<<24 || len(im.Files) > 1<<16 {
+		return errors.New("image is too large")
+	}
+	last := uint64(0)
+	for _, v := range im.VMAs {
+		if v.Start < last || v.End <= v.Start || v.End > taskSize+PageSize || (v.Start|v.End)%PageSize != 0 {
+			return fmt.Errorf("image of process %d: bad mapping %#x-%#x", im.PID, v.Start, v.End)
+		}
+		if v.File < -1 || v.File >= len(im.Files) {
+			return fmt.Errorf("image of process %d: mapping of unknown file %d", im.PID, v.File)
+		}
+		last = v.End
+	}
+	last = 0
+	for _, r := range im.Pages {
+		if r.Start < last || r.End <= r.Start || r.End > taskSize || (r.Start|r.End)%PageSize != 0 {
+			return fmt.Errorf("image of process %d: bad page range %#x-%#x", im.PID, r.Start, r.End)
+		}
+		last = r.End
+	}
+	if len(im.VDSO) > 8 || len(im.Layout.Auxv) > 4096 {
+		return errors.New("image: bad vdso or auxiliary vector")
+	}
+	return nil
+}

@@ -1,0 +1,240 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/tracer"
+)
+
+func le64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
+
+// Place is what the rebuilding of an address space needs to know of its target.
+type Place struct {
+	TID  int
+	Body *tracer.Body
+	Keep []linux.Range   // ours: stub, table, arena
+	VDSO []linux.Mapping // the target's own, where they are now
+	// OpenFile returns the descriptor number by which the target can map file
+	// i while the calls returned before run; calls are prepended to open it.
+	OpenFile func(i int) (fd int, calls []tracer.Call, err error)
+	// OpenObject likewise for shared anonymous memory; nil: a private copy.
+	Object func(v VMA) (calls []tracer.Call, ok bool)
+}
+
+// Unmap returns the calls which remove everything but the given ranges.
+func Unmap(keep []linux.Range) []tracer.Call {
+	keep = slices.Clone(keep)
+	slices.SortFunc(keep, func(a, b linux.Range) int {
+		if a.Start < b.Start {
+			return -1
+		}
+		return 1
+	})
+	var calls []tracer.Call
+	at := uint64(0x10000)
+	for _, k := range keep {
+		if k.Start > at {
+			calls = append(calls, tracer.C(unix.SYS_MUNMAP, at, k.Start-at))
+		}
+		at = max(at, k.End)
+	}
+	if at < taskSize {
+		calls = append(calls, tracer.C(unix.SYS_MUNMAP, at, taskSize-at))
+	}
+	return calls
+}
+
+// SameVDSO tells whether the vDSO of an image can be served by the target's.
+func SameVDSO(a, b []linux.Mapping) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].Path != b[i].Path || a[i].End-a[i].Start != b[i].End-b[i].Start {
+			return false
+		}
+	}
+	return true
+}
+
+// RestoreMemory rebuilds the image's mappings in the target, without contents.
+func (im *Image) RestoreMemory(p *Place) error {
+	if !SameVDSO(im.VDSO, p.VDSO) {
+		return fmt.Errorf("this node's vDSO differs from the home node's (kernels differ): %d and %d parts", len(p.VDSO), len(im.VDSO))
+	}
+	keep := slices.Clone(p.Keep)
+	for _, m := range p.VDSO {
+		keep = append(keep, linux.Range{Start: m.Start, End: m.End})
+	}
+	calls := Unmap(keep)
+	calls = append(calls, p.moveVDSO(im)...)
+	for _, v := range im.VMAs {
+		more, err := p.mapCalls(im, v)
+		if err != nil {
+			return err
+		}
+		calls = append(calls, more...)
+	}
+	if _, err := p.Body.Inject(p.TID, calls); err != nil {
+		return fmt.Errorf("rebuild the address space of process %d: %w", im.PID, err)
+	}
+	return im.restoreLayout(p)
+}
+
+func (p *Place) moveVDSO(im *Image) []tracer.Call {
+	if len(im.VDSO) == 0 || im.VDSO[0].Start == p.VDSO[0].Start {
+		return nil
+	}
+	var calls []tracer.Call
+	for i, from := range p.VDSO {
+		size := from.End - from.Start
+		calls = append(calls, tracer.C(unix.SYS_MREMAP, from.Start, size, size, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, im.VDSO[i].Start))
+	}
+	// Old and new place may overlap: go by way of a place that overlaps neither.
+	old := linux.Range{Start: p.VDSO[0].Start, End: p.VDSO[len(p.VDSO)-1].End}
+	to := linux.Range{Start: im.VDSO[0].Start, End: im.VDSO[len(im.VDSO)-1].End}
+	if old.Start < to.End && to.Start < old.End {
+		calls = calls[:0]
+		via := uint64(0x20000)
+		for _, base := range []uint64{via, to.Start} {
+			for i, from := range p.VDSO {
+				size := from.End - from.Start
+				src := from.Start
+				if base != via {
+					src = via + (from.Start - old.Start)
+				}
+				_ = i
+				calls = append(calls, tracer.C(unix.SYS_MREMAP, src, size, size, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, base+(from.Start-old.Start)))
+			}
+		}
+	}
+	return calls
+}
+
+func (p *Place) mapCalls(im *Image, v VMA) ([]tracer.Call, error) {
+	flags := uint64(unix.MAP_FIXED)
+	if v.File < 0 {
+		if v.Object != 0 && p.Object != nil {
+			if calls, ok := p.Object(v); ok {
+				return calls, nil
+			}
+		}
+		flags |= unix.MAP_ANONYMOUS
+		if v.Shared {
+			flags |= unix.MAP_SHARED
+		} else {
+			flags |= unix.MAP_PRIVATE | unix.MAP_NORESERVE
+		}
+		if v.GrowsDown {
+			flags |= unix.MAP_GROWSDOWN
+		}
+		return []tracer.Call{tracer.C(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), flags, ^uint64(0), 0)}, nil
+	}
+	if v.Shared {
+		flags |= unix.MAP_SHARED
+	} else {
+		flags |= unix.MAP_PRIVATE
+	}
+	fd, calls, err := p.OpenFile(v.File)
+	if err != nil {
+		return nil, err
+	}
+	return append(calls, tracer.C(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), flags, uint64(fd), v.Offset)), nil
+}
+
+// restoreLayout sets the fields by which the kernel knows heap, stack,
+// arguments and environment: PR_SET_MM_MAP.
+func (im *Image) restoreLayout(p *Place) error {
+	l := &im.Layout
+	scratch := p.Body.Table + uint64(p.Body.Size)
+	const mapSize = 104 // struct prctl_mm_map
+	b := make([]byte, mapSize, mapSize+len(l.Auxv))
+	for i, v := range []uint64{l.StartCode, l.EndCode, l.StartData, l.EndData, l.StartBrk, l.Brk, l.StartStack,
+		l.ArgStart, l.ArgEnd, l.EnvStart, l.EnvEnd, scratch + mapSize} {
+		binary.LittleEndian.PutUint64(b[8*i:], v)
+	}
+	binary.LittleEndian.PutUint32(b[96:], uint32(len(l.Auxv)))
+	binary.LittleEndian.PutUint32(b[100:], ^uint32(0)) // exe_fd: keep
+	if len(l.Auxv) == 0 {
+		binary.LittleEndian.PutUint64(b[88:], 0)
+	}
+	b = append(b, l.Auxv...)
+	if err := p.Body.WriteScratch(p.TID, b); err != nil {
+		return err
+	}
+	if _, err := p.Body.Inject(p.TID, []tracer.Call{tracer.C(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP, scratch, mapSize)}); err != nil {
+		return fmt.Errorf("restore the memory layout of process %d: %w", im.PID, err)
+	}
+	return nil
+}
+
+// RestoreActions sets the signal dispositions of a target whose are default.
+func (im *Image) RestoreActions(p *Place) error {
+	if len(im.Actions) == 0 {
+		return nil
+	}
+	scratch := p.Body.Table + uint64(p.Body.Size)
+	var b []byte
+	var calls []tracer.Call
+	for sig, a := range im.Actions {
+		calls = append(calls, tracer.C(unix.SYS_RT_SIGACTION, uint64(sig), scratch+uint64(len(b)), 0, 8))
+		for _, v := range []uint64{a.Handler, a.Flags, a.Restorer, a.Mask} {
+			b = binary.LittleEndian.AppendUint64(b, v)
+		}
+	}
+	if err := p.Body.WriteScratch(p.TID, b); err != nil {
+		return err
+	}
+	if _, err := p.Body.Inject(p.TID, calls); err != nil {
+		return fmt.Errorf("restore signal dispositions of process %d: %w", im.PID, err)
+	}
+	return nil
+}
+
+// RestoreThread gives thread tid the captured state. Its signal mask is set
+// last, and the thread is left stopped.
+func (th *Thread) RestoreThread(tid int, body *tracer.Body) error {
+	scratch := body.Table + uint64(body.Size)
+	var calls []tracer.Call
+	if th.ClearTID != 0 {
+		calls = append(calls, tracer.C(unix.SYS_SET_TID_ADDRESS, th.ClearTID))
+	}
+	if th.RobustHead != 0 {
+		calls = append(calls, tracer.C(unix.SYS_SET_ROBUST_LIST, th.RobustHead, th.RobustLen))
+	}
+	if th.Rseq.Addr != 0 {
+		calls = append(calls, tracer.C(unix.SYS_RSEQ, th.Rseq.Addr, uint64(th.Rseq.Size), uint64(th.Rseq.Flags), uint64(th.Rseq.Signature)))
+	}
+	const ssDisable = 2
+	if th.AltStack[2] != 0 && th.AltStack[1]&ssDisable == 0 {
+		b := make([]byte, 24)
+		for i, v := range th.AltStack {
+			binary.LittleEndian.PutUint64(b[8*i:], v)
+		}
+		binary.LittleEndian.PutUint64(b[8:], th.AltStack[1]&^1) // not SS_ONSTACK
+		if err := body.WriteScratch(tid, b); err != nil {
+			return err
+		}
+		calls = append(calls, tracer.C(unix.SYS_SIGALTSTACK, scratch, 0))
+	}
+	if len(calls) > 0 {
+		if _, err := body.Inject(tid, calls); err != nil {
+			return fmt.Errorf("restore thread %d: %w", th.TID, err)
+		}
+	}
+	if err := linux.SetRegset(tid, linux.NTX86Xstate, th.Xstate); err != nil {
+		return fmt.Errorf("set extended registers of thread %d (its processor has other features): %w", th.TID, err)
+	}
+	if err := linux.SetRegs(tid, &th.Regs); err != nil {
+		return fmt.Errorf("set registers of thread %d: %w", th.TID, err)
+	}
+	if err := linux.SetSigmask(tid, th.Mask); err != nil {
+		return fmt.Errorf("set signal mask of thread %d: %w", th.TID, err)
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package guest
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"homing/checkpoint"
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/signals"
+	"homing/syscallfwd"
+)
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
+// specials are the calls that need more than marshalling.
+var specials map[int32]func(*pod, *thread, *linux.Notif)
+
+func init() {
+	specials = map[int32]func(*pod, *thread, *linux.Notif){
+		unix.SYS_CLONE:        (*pod).callClone,
+		unix.SYS_FORK:         (*pod).callFork,
+		unix.SYS_VFORK:        (*pod).callFork,
+		unix.SYS_CLONE3:       (*pod).callClone3,
+		unix.SYS_EXECVE:       (*pod).callExec,
+		unix.SYS_EXECVEAT:     (*pod).callExec,
+		unix.SYS_EXIT:         (*pod).callExit,
+		unix.SYS_EXIT_GROUP:   (*pod).callExit,
+		unix.SYS_MMAP:         (*pod).callMmap,
+		unix.SYS_RT_SIGACTION: (*pod).callSigaction,
+		unix.SYS_PRCTL:        (*pod).callPrctl,
+		unix.SYS_PRLIMIT64:    (*pod).callPrlimit,
+		unix.SYS_SETRLIMIT:    (*pod).callPrlimit,
+	}
+}
+
+// callExit tells home and lets the body end. Home's parent process sees the
+// status from the shadow.
+func (p *pod) callExit(th *thread, n *linux.Notif) {
+	args := [6]uint64{n.Args[0]}
+	if n.NR == unix.SYS_EXIT_GROUP || len(p.threadsOf(th.proc)) == 1 {
+		cpu := processTime(th.proc.body)
+		args[1], args[2] = uint64(cpu.User), uint64(cpu.System)
+		th.proc.mu.Lock()
+		th.proc.exiting = true
+		th.proc.mu.Unlock()
+	}
+	p.send(th, &syscallfwd.Call{TID: int32(th.tid), NR: uint32(n.NR), Args: args})
+	th.mu.Lock()
+	th.calling = false
+	th.mu.Unlock()
+	p.pass(n.ID)
+}
+
+// callMmap maps a file: home says what it is, its content comes from the image
+// cache, and the guest's own kernel makes the mapping.
+func (p *pod) callMmap(th *thread, n *linux.Notif) {
+	p.forwardRaw(th, unix.SYS_MMAP, n.Args, func(th *thread, r *syscallfwd.Reply) {
+		if r.Flags&protocol.ReplyFile == 0 {
+			p.respond(th.notifID, r.Ret)
+			return
+		}
+		var f checkpoint.File
+		if err := json.Unmarshal(r.Outs, &f); err != nil {
+			p.sess.Close("malformed file description")
+			return
+		}
+		id, fd := th.notifID, int(int32(th.args[4]))
+		go func() { // may take as long as the file does
+			src, err := p.host.cache.get(p.sess, f)
+			if err != nil {
+				p.log.Error("file content", "path", f.Path, "err", err)
+				p.respond(id, -int64(unix.ENOMEM))
+				return
+			}
+			if err := linux.NotifAddFD(p.listener, id, src, fd); err != nil {
+				p.log.Error("give a file to a body", "err", err)
+				p.respond(id, -int64(unix.ENOMEM))
+				return
+			}
+			p.pass(id)
+		}()
+	})
+}
+
+// callSigaction: the guest's kernel keeps the handler, home learns whether the
+// signal is ignored, caught or default.
+func (p *pod) callSigaction(th *thread, n *linux.Notif) {
+	sig, ptr := int(n.Args[0]), n.Args[1]
+	var raw [32]byte
+	valid := sig >= 1 && sig <= 64 && sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) && n.Args[3] == 8
+	if ptr == 0 || !valid {
+		p.pass(n.ID) // only asks, or is refused
+		return
+	}
+	if _, err := linux.ReadMemory(th.here, ptr, raw[:]); err != nil {
+		p.pass(n.ID)
+		return
+	}
+	a := decodeAction(raw[:])
+	th.proc.mu.Lock()
+	old := th.proc.actions[sig]
+	th.proc.actions[sig] = a
+	th.proc.mu.Unlock()
+	if dispositionKind(a) == dispositionKind(old) && (a.Flags^old.Flags)&(signals.NoChildStop|signals.NoChildWait) == 0 {
+		p.pass(n.ID)
+		return
+	}
+	p.forwardRaw(th, unix.SYS_RT_SIGACTION, [6]uint64{uint64(sig), dispositionKind(a), a.Flags}, func(th *thread, r *syscallfwd.Reply) {
+		p.pass(th.notifID)
+	})
+}
+
+func decodeAction(b []byte) checkpoint.Action {
+	return checkpoint.Action{Handler: le64(b), Flags: le64(b[8:]), Restorer: le64(b[16:]), Mask: le64(b[24:])}
+}
+
+// dispositionKind is 0 default, 1 ignored, 2 caught.
+func dispositionKind(a checkpoint.Action) uint64 { return min(a.Handler, 2) }
+
+// callPrctl: options about memory and the thread itself are the guest's own
+// kernel's, the name is both's, the rest is home's.
+func (p *pod) callPrctl(th *thread, n *linux.Notif) {
+	switch int(n.Args[0]) {
+	case unix.PR_GET_NAME, unix.PR_SET_VMA, unix.PR_GET_TID_ADDRESS, unix.PR_GET_TIMERSLACK, unix.PR_SET_TIMERSLACK,
+		unix.PR_SET_THP_DISABLE, unix.PR_GET_THP_DISABLE, unix.PR_GET_TSC, unix.PR_SET_TSC,
+		unix.PR_SET_FPEXC, unix.PR_GET_FPEXC, unix.PR_SET_UNALIGN, unix.PR_GET_UNALIGN:
+		p.pass(n.ID)
+	case unix.PR_SET_NAME:
+		id := n.ID
+		th.special = func(th *thread, r *syscallfwd.Reply) {
+			p.pass(id) // EFAULT is the same here
+		}
+		p.forward(th, n.Args)
+	case unix.PR_GET_SECCOMP:
+		p.respond(n.ID, 0)
+	case unix.PR_SET_SECCOMP, unix.PR_SET_MM, unix.PR_SET_SYSCALL_USER_DISPATCH:
+		p.bringHome(th, "prctl("+itoa(int(n.Args[0]))+")")
+	default:
+		p.forward(th, n.Args)
+	}
+}
+
+// callPrlimit: limits are home's; those on memory take effect where the memory is.
+func (p *pod) callPrlimit(th *thread, n *linux.Notif) {
+	resource, ptr := int(n.Args[1]), n.Args[2]
+	target := int(int32(n.Args[0]))
+	if n.NR == unix.SYS_SETRLIMIT {
+		resource, ptr, target = int(n.Args[0]), n.Args[1], 0
+	}
+	var lim unix.Rlimit
+	set := false
+	if ptr != 0 && (target == 0 || target == th.proc.pid) {
+		switch resource {
+		case unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK, unix.RLIMIT_MEMLOCK:
+			var raw [16]byte
+			if _, err := linux.ReadMemory(th.here, ptr, raw[:]); err == nil {
+				lim, set = unix.Rlimit{Cur: le64(raw[:]), Max: le64(raw[8:])}, true
+			}
+		}
+	}
+	if !set {
+		p.forward(th, n.Args)
+		return
+	}
+	id := n.ID
+	th.special = func(th *thread, r *syscallfwd.Reply) {
+		ret := th.call.Scatter(memory(th.here), r)
+		if ret == 0 {
+			p.limit(th.proc, resource, lim)
+		}
+		p.respond(id, ret)
+	}
+	p.forward(th, n.Args)
+}
+
+// limit sets a body's own limit as far as the node's limits allow.
+func (p *pod) limit(pr *proc, resource int, lim unix.Rlimit) {
+	if err := unix.Prlimit(pr.body, resource, &lim, nil); err == nil {
+		return
+	}
+	var now unix.Rlimit
+	if err := unix.Prlimit(pr.body, resource, nil, &now); err != nil {
+		return // it is dying
+	}
+	now.Cur = min(lim.Cur, now.Max)
+	if err := unix.Prlimit(pr.body, resource, &now, nil); err != nil {
+		p.log.Warn("limit not set", "pid", pr.pid, "resource", resource, "err", err)
+	}
+}
+
+// processTime is the processor time that a process has used here.
+func processTime(pid int) protocol.CPUTime {
+	st, err := linux.ReadStat("/proc/" + itoa(pid) + "/stat")
+	if err != nil {
+		return protocol.CPUTime{}
+	}
+	const tick = int64(1e9 / 100) // USER_HZ
+	return protocol.CPUTime{User: int64(st.UTime) * tick, System: int64(st.STime) * tick}
+}

@@ -1,0 +1,148 @@
+package guest
+
+import (
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/signals"
+)
+
+// Event is the tracer's report on a body's thread, see tracer.Handler.
+func (p *pod) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
+	if ws.Exited() || ws.Signaled() {
+		if tid == p.init {
+			p.init = 0
+			p.sess.Close("the pod's first process died (out of memory?)")
+			return
+		}
+		p.threadEnded(tid, ws, ru)
+		return
+	}
+	th := p.threadHere(tid)
+	if th == nil || !ws.Stopped() {
+		return // a child in the making: waitStop will see it again? no: it is stopped and stays so
+	}
+	switch ev := linux.Event(ws); {
+	case ev == unix.PTRACE_EVENT_SECCOMP:
+		p.onSigtimedwait(th)
+	case ev == linux.EventStop:
+		p.onEventStop(th)
+	case ev != 0:
+		p.cont(th, 0)
+	case ws.StopSignal() == unix.SIGTRAP|0x80:
+		p.onSigtimedwaitEnd(th)
+	default:
+		p.onDelivery(th, int(ws.StopSignal()))
+	}
+}
+
+func (p *pod) cont(th *thread, sig int) {
+	if err := linux.Cont(th.here, sig); err != nil && err != unix.ESRCH {
+		p.log.Error("cannot resume body", "tid", th.tid, "err", err)
+	}
+}
+
+func (p *pod) onEventStop(th *thread) {
+	if th.proc.stopped {
+		th.held = true
+		return
+	}
+	p.cont(th, 0)
+}
+
+// threadEnded removes a thread; with the last of a process, the process.
+func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
+	th := p.threadHere(tid)
+	if th == nil {
+		return
+	}
+	p.forget(th)
+	pr := th.proc
+	if len(p.threadsOf(pr)) > 0 {
+		return
+	}
+	p.mu.Lock()
+	if p.procs[pr.pid] == pr {
+		delete(p.procs, pr.pid)
+	}
+	closing := p.closing
+	p.mu.Unlock()
+	p.releaseVfork(pr.pid)
+	p.host.countCPU(ru.Utime.Nano() + ru.Stime.Nano())
+	pr.mu.Lock()
+	expected := pr.exiting || pr.replaced || closing
+	pr.mu.Unlock()
+	if expected {
+		return
+	}
+	reason := "ended"
+	if ws.Signaled() {
+		reason = "killed by " + unix.SignalName(ws.Signal()) + " (out of memory on the node?)"
+	}
+	p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Signal: int(ws.Signal()), Reason: reason})
+}
+
+// onDelivery handles a signal-delivery stop: the guest's kernel has chosen a
+// thread that does not block the signal. With a handler it is delivered here;
+// a default action is the home kernel's to take.
+func (p *pod) onDelivery(th *thread, sig int) {
+	var si signals.Info
+	if err := linux.GetSiginfo(th.here, &si); err != nil {
+		p.cont(th, 0)
+		return
+	}
+	if signals.Uncarry(si[:]) {
+		if err := linux.SetSiginfo(th.here, &si); err != nil {
+			p.log.Error("set siginfo", "tid", th.tid, "err", err)
+		}
+	}
+	a := th.proc.action(sig)
+	switch {
+	case a.Handler == signals.IgnoreHandler, a.Handler == signals.DefaultHandler && signals.Default(sig) == signals.Ignore:
+		p.cont(th, 0)
+	case a.Handler == signals.DefaultHandler:
+		th.held = true
+		p.out.Send(protocol.Default, protocol.DefaultMessage{PID: th.proc.pid, TID: th.tid, Info: si[:]})
+	default:
+		if a.Flags&signals.ResetHand != 0 {
+			th.proc.mu.Lock()
+			th.proc.actions[sig] = resetAction(a)
+			th.proc.mu.Unlock()
+		}
+		p.cont(th, sig)
+	}
+}
+
+// onSigtimedwait: the thread is about to wait for signals; its result must be
+// looked at, because a siginfo in transit is not what the sender sent.
+func (p *pod) onSigtimedwait(th *thread) {
+	var r linux.Regs
+	if err := linux.GetRegs(th.here, &r); err == nil {
+		th.waitPtr = r.Rsi
+	}
+	th.mu.Lock()
+	th.sigwait = true
+	th.mu.Unlock()
+	if err := linux.ContSyscall(th.here, 0); err != nil && err != unix.ESRCH {
+		p.log.Error("cannot resume body", "tid", th.tid, "err", err)
+	}
+}
+
+func (p *pod) onSigtimedwaitEnd(th *thread) {
+	th.mu.Lock()
+	th.sigwait = false
+	th.mu.Unlock()
+	var r linux.Regs
+	if err := linux.GetRegs(th.here, &r); err == nil && int64(r.Rax) > 0 && th.waitPtr != 0 {
+		var head [12]byte
+		if _, err := linux.ReadMemory(th.here, th.waitPtr, head[:]); err == nil && signals.Uncarry(head[:]) {
+			_, _ = linux.WriteMemory(th.here, th.waitPtr, head[:]) // just written by the kernel itself
+		}
+	}
+	if th.proc.stopped {
+		th.held = true
+		return
+	}
+	p.cont(th, 0)
+}

@@ -1,0 +1,253 @@
+package guest
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/signals"
+	"homing/syscallfwd"
+)
+
+// maxImage bounds a call's image; it must fit a slot of the home's arena.
+const maxImage = 2<<20 - 4096
+
+// callSeq numbers the calls of all lanes: a late answer never fits another call.
+var callSeq atomic.Uint64
+
+// notifyLoop is the pod's only reader of trapped calls. For a forwarded call it
+// reads the arguments from the guest and writes one frame to the thread's lane;
+// it never waits for an answer.
+func (p *pod) notifyLoop() {
+	defer close(p.notified)
+	fds := []unix.PollFd{{Fd: int32(p.listener), Events: unix.POLLIN}}
+	var n linux.Notif
+	for {
+		if _, err := linux.Poll(fds, -1); err != nil {
+			p.log.Error("poll of the notification descriptor", "err", err)
+			return
+		}
+		if fds[0].Revents&unix.POLLIN == 0 {
+			return // POLLHUP: the pod is empty
+		}
+		switch err := linux.NotifReceive(p.listener, &n); err {
+		case nil:
+			p.trapped(&n)
+		case unix.ENOENT: // the call was interrupted; it will come again
+		default:
+			p.log.Error("receive a trapped call", "err", err)
+			return
+		}
+	}
+}
+
+// respond answers a trapped call with a result.
+func (p *pod) respond(id uint64, ret int64) bool {
+	r := linux.NotifResp{ID: id}
+	if ret < 0 && ret >= -4095 {
+		r.Error = int32(ret)
+	} else {
+		r.Val = ret
+	}
+	return linux.NotifSend(p.listener, &r) == nil // ENOENT: the thread was killed
+}
+
+// pass lets the guest's own kernel execute a trapped call.
+func (p *pod) pass(id uint64) bool {
+	return linux.NotifSend(p.listener, &linux.NotifResp{ID: id, Flags: linux.NotifContinue}) == nil // likewise
+}
+
+func (p *pod) trapped(n *linux.Notif) {
+	th := p.threadHere(int(n.PID))
+	if th == nil || th.injecting.Load() {
+		if th != nil && n.NR == unix.SYS_MMAP {
+			p.addFile(th, n)
+		}
+		p.pass(n.ID)
+		return
+	}
+	th.mu.Lock()
+	th.notifID, th.args, th.special, th.sigwait = n.ID, n.Args, nil, false
+	th.entry = syscallfwd.Lookup(uint32(n.NR))
+	th.done, th.more = 0, false
+	th.mu.Unlock()
+	if th.proc.sigHint.Swap(false) && deliverable(th.here) {
+		// A signal came before the call began: its handler runs first, then the
+		// call is made.
+		th.proc.sigHint.Store(true)
+		p.respond(n.ID, -signals.ERESTARTNOINTR)
+		return
+	}
+	p.route(th, n)
+}
+
+// deliverable tells whether a signal waits for a thread that does not block it.
+func deliverable(tid int) bool {
+	st, err := linux.ReadStatus(tid)
+	return err == nil && (st.SigPnd|st.ShdPnd)&^st.SigBlk != 0
+}
+
+// addFile gives an injected mmap the descriptor it names.
+func (p *pod) addFile(th *thread, n *linux.Notif) {
+	i := int(int32(n.Args[4]))
+	src, ok := th.files[i]
+	if !ok || th.added[i] {
+		return
+	}
+	if err := linux.NotifAddFD(p.listener, n.ID, src, i); err != nil {
+		p.log.Error("give a file to a body", "err", err)
+		return
+	}
+	th.added[i] = true
+}
+
+// route decides who serves a trapped call.
+func (p *pod) route(th *thread, n *linux.Notif) {
+	if th.entry == nil {
+		p.bringHome(th, "system call "+itoa(int(n.NR)))
+		return
+	}
+	if special := specials[n.NR]; special != nil {
+		special(p, th, n)
+		return
+	}
+	if th.entry.Class == syscallfwd.Repatriate {
+		p.bringHome(th, th.entry.Name)
+		return
+	}
+	p.forward(th, th.args)
+}
+
+// forward marshals the thread's call and sends it home.
+func (p *pod) forward(th *thread, args [6]uint64) {
+	call, err := th.enc.Marshal(th.entry, int32(th.tid), args, memory(th.here), maxImage)
+	if errors.Is(err, syscallfwd.ErrTooBig) && th.entry.Splittable() {
+		call, th.part, th.more, err = th.enc.MarshalPart(th.entry, int32(th.tid), args, memory(th.here), maxImage, th.done)
+	}
+	if err != nil {
+		p.bringHome(th, th.entry.Name+": "+err.Error())
+		return
+	}
+	p.send(th, call)
+}
+
+// forwardRaw sends a call without data.
+func (p *pod) forwardRaw(th *thread, nr uint32, args [6]uint64, special func(*thread, *syscallfwd.Reply)) {
+	th.special = special
+	p.send(th, &syscallfwd.Call{TID: int32(th.tid), NR: nr, Args: args})
+}
+
+func (p *pod) send(th *thread, call *syscallfwd.Call) {
+	seq := callSeq.Add(1)
+	call.Seq = seq
+	th.mu.Lock()
+	th.call, th.seq, th.calling = call, seq, true
+	lane := th.lane
+	th.mu.Unlock()
+	if lane == nil {
+		return // the thread has ended
+	}
+	th.wire = call.AppendBinary(th.wire[:0])
+	p.host.countCall()
+	if err := lane.l.WriteFrame(th.wire); err != nil {
+		p.log.Debug("call not sent", "tid", th.tid, "err", err) // the session has ended, and with it the pod
+	}
+}
+
+// serveLane answers trapped calls as their replies arrive.
+func (p *pod) serveLane(ln *lane) {
+	var r syscallfwd.Reply
+	for {
+		frame, err := ln.l.ReadFrame()
+		if err != nil {
+			return
+		}
+		if err := syscallfwd.ParseReply(frame, &r); err != nil {
+			p.sess.Close("malformed reply: " + err.Error())
+			return
+		}
+		th := ln.thread.Load()
+		if th == nil { // its thread has ended: free for another
+			p.mu.Lock()
+			p.lanes = append(p.lanes, ln)
+			p.mu.Unlock()
+			continue
+		}
+		p.answer(th, &r)
+	}
+}
+
+// answer finishes a thread's pending call with home's reply.
+func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
+	th.mu.Lock()
+	if !th.calling || r.Seq != th.seq {
+		th.mu.Unlock()
+		return
+	}
+	sigs := th.sigs
+	th.sigs = nil
+	special := th.special
+	again := signals.IsRestart(r.Ret) && r.Flags == 0 && len(sigs) == 0 && !th.freezing
+	if !again {
+		th.calling = false
+	}
+	id := th.notifID
+	th.mu.Unlock()
+	switch {
+	case r.Flags&protocol.ReplyGone != 0:
+		return // its body is about to be told
+	case r.Flags&protocol.ReplyRepatriate != 0:
+		p.requeue(th, sigs)
+		p.bringHome(th, string(r.Outs))
+		return
+	case again: // given up for nothing: make it again
+		p.send(th, th.call)
+		return
+	case special != nil:
+		p.requeue(th, sigs)
+		special(th, r)
+		return
+	}
+	ret := th.call.Scatter(memory(th.here), r)
+	if th.more || th.done > 0 {
+		var next bool
+		if ret, next = p.nextPart(th, ret); next {
+			p.requeue(th, sigs)
+			p.forward(th, th.args)
+			return
+		}
+	}
+	if ret == -signals.ERESTART_RESTARTBLOCK {
+		ret = -signals.ERESTARTNOHAND // with a handler the same; the block is at home
+	}
+	p.requeue(th, sigs)
+	p.respond(id, ret)
+}
+
+// nextPart adds up the parts of a large read or write.
+func (p *pod) nextPart(th *thread, ret int64) (int64, bool) {
+	if ret < 0 {
+		if th.done > 0 {
+			return int64(th.done), false
+		}
+		return ret, false
+	}
+	th.done += uint64(ret)
+	if uint64(ret) < th.part || !th.more || !th.proc.mayContinue(th) {
+		return int64(th.done), false
+	}
+	return 0, true
+}
+
+// mayContinue: a large write always goes on; a large read only of something
+// that is surely a file.
+func (pr *proc) mayContinue(th *thread) bool {
+	switch th.entry.Nr {
+	case unix.SYS_READ, unix.SYS_READV:
+		return th.done%maxImage == 0 || th.part > 1<<20
+	}
+	return true
+}

@@ -1,0 +1,188 @@
+package guest
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"homing/checkpoint"
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/kkc"
+	"homing/signals"
+	"homing/syscallfwd"
+)
+
+// proc is one guest process.
+type proc struct {
+	pid  int // at home and in the pod
+	body int // thread group number here
+
+	mu       sync.Mutex
+	actions  [65]checkpoint.Action
+	exiting  bool // has said so: its end is no surprise
+	replaced bool // an exec takes its place
+
+	// sigHint is set whenever a signal was queued: the next trapped call of a
+	// thread looks whether one is waiting for it.
+	sigHint atomic.Bool
+
+	// Tracer's thread only.
+	stopped bool // job control: all threads are to stand still
+	cpu     protocol.CPUTime
+}
+
+// action returns a signal's disposition.
+func (p *proc) action(sig int) checkpoint.Action {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.actions[sig]
+}
+
+// thread is one guest thread.
+type thread struct {
+	tid  int // at home and in the pod
+	here int // its number on this node
+	proc *proc
+	lane *lane
+	enc  syscallfwd.Encoder
+	wire []byte // frame being built
+
+	// injecting: calls of this thread are ours; mmap takes its descriptors from files.
+	injecting atomic.Bool
+	files     map[int]int // number in the image → descriptor here
+	added     map[int]bool
+
+	mu       sync.Mutex
+	calling  bool   // a call is pending at home
+	seq      uint64 // its number
+	notifID  uint64
+	entry    *syscallfwd.Entry
+	args     [6]uint64
+	call     *syscallfwd.Call
+	done     uint64 // bytes moved by earlier parts of a large call
+	part     uint64
+	more     bool
+	sigs     []queued // to deliver when the call has been given up
+	sigwait  bool     // in rt_sigtimedwait
+	freezing bool     // it is to stop: a call given up is not made again
+	special  func(th *thread, r *syscallfwd.Reply)
+
+	// Tracer's thread only.
+	held    bool // stands in a stop until home has decided
+	vfork   *vforkWait
+	waitPtr uint64 // where rt_sigtimedwait puts the siginfo
+}
+
+type queued struct {
+	info     signals.Info
+	directed bool
+	id       uint64
+}
+
+// vforkWait is a parent that stands still until its child execs or exits.
+type vforkWait struct {
+	child int
+	regs  linux.Regs
+	mask  uint64
+}
+
+// memory is the guest's memory as package syscallfwd sees it.
+type memory int
+
+// Read implements syscallfwd.Memory.
+func (m memory) Read(addr uint64, p []byte) (int, error) { return linux.ReadMemory(int(m), addr, p) }
+
+// Write implements syscallfwd.Memory.
+func (m memory) Write(addr uint64, p []byte) (int, error) { return linux.WriteMemory(int(m), addr, p) }
+
+// lane is a stream for the calls of one thread at a time.
+type lane struct {
+	l      *kkc.Lane
+	thread atomic.Pointer[thread]
+}
+
+func (p *pod) register(th *thread) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.threads[th.here] = th
+	p.home[th.tid] = th
+	p.procs[th.proc.pid] = th.proc
+}
+
+func (p *pod) threadHere(tid int) *thread {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.threads[tid]
+}
+
+func (p *pod) threadHome(tid int) *thread {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.home[tid]
+}
+
+func (p *pod) procHome(pid int) *proc {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.procs[pid]
+}
+
+// threadsOf lists a process's threads, the leader first.
+func (p *pod) threadsOf(pr *proc) []*thread {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var out []*thread
+	for _, th := range p.threads {
+		if th.proc != pr {
+			continue
+		}
+		out = append(out, th)
+		if th.tid == pr.pid {
+			out[0], out[len(out)-1] = out[len(out)-1], out[0]
+		}
+	}
+	return out
+}
+
+// forget removes a thread that has ended.
+func (p *pod) forget(th *thread) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.threads, th.here)
+	if p.home[th.tid] == th {
+		delete(p.home, th.tid)
+	}
+	if th.lane == nil {
+		return
+	}
+	th.lane.thread.CompareAndSwap(th, nil)
+	th.mu.Lock()
+	pending := th.calling // its late answer frees the lane, see serveLane
+	th.mu.Unlock()
+	if !pending {
+		p.lanes = append(p.lanes, th.lane)
+	}
+	th.lane = nil
+}
+
+// takeLane gives a thread a lane.
+func (p *pod) takeLane(th *thread) error {
+	p.mu.Lock()
+	var ln *lane
+	if n := len(p.lanes); n > 0 {
+		ln = p.lanes[n-1]
+		p.lanes = p.lanes[:n-1]
+	}
+	p.mu.Unlock()
+	if ln == nil {
+		l, err := p.sess.OpenLane()
+		if err != nil {
+			return err
+		}
+		ln = &lane{l: l}
+		go p.serveLane(ln)
+	}
+	th.lane = ln
+	ln.thread.Store(th)
+	return nil
+}

@@ -1,0 +1,113 @@
+// Package protocol holds the messages between the supervisor at home and the
+// pod on an execution node. Calls of guest threads go over lanes in the form
+// of package syscallfwd; these are the rest, over the control stream.
+package protocol
+
+import (
+	"homing/checkpoint"
+	"homing/internal/linux"
+)
+
+// Message types. T: transaction with a reply; A: asynchronous, kept in order.
+const (
+	PodOpen    = "pod.open"       // T home → node: PodOpenRequest → PodOpenReply
+	ProcStart  = "proc.start"     // T home → node: ProcImage → Empty
+	Signal     = "signal"         // A home → node: SignalMessage
+	Kill       = "kill"           // A home → node: ProcRef: the shadow is dead
+	Stop       = "stop"           // A home → node: ProcRef: job control stopped the shadow
+	Continue   = "continue"       // A home → node: ProcRef
+	Abandon    = "abandon"        // A node → home: AbandonMessage
+	SignalDone = "signal.done"    // A node → home: SignalRef: the signal has been taken over
+	Default    = "signal.default" // A node → home: DefaultMessage: let the home kernel act
+	Died       = "died"           // A node → home: DiedMessage
+	FileGet    = "file.get"       // T node → home: FileRequest → FileReply
+	ComeHome   = "proc.home"      // T node → home: ProcImage → Empty
+	Report     = "report"         // A node → home: ReportMessage
+)
+
+// Empty is the reply of transactions that only succeed or fail.
+type Empty struct{}
+
+// PodOpenRequest prepares the namespaces for a job. Clocks are read in the
+// order of the fields, right before sending.
+type PodOpenRequest struct {
+	Job       int
+	Monotonic int64 // CLOCK_MONOTONIC at home, ns
+	Boottime  int64 // CLOCK_BOOTTIME at home, ns
+	Realtime  int64 // CLOCK_REALTIME at home, ns
+	RTT       int64 // measured round trip, ns
+	UID, GID  int
+}
+
+// PodOpenReply says what the node has.
+type PodOpenReply struct{ VDSO []linux.Mapping }
+
+// ProcImage carries a process. Its pages follow on the bulk connection.
+type ProcImage struct {
+	Image  checkpoint.Image
+	Bulk   uint64 // 0 if there are no pages
+	Reason string // why it comes home
+	CPU    CPUTime
+}
+
+// CPUTime is processor time in nanoseconds.
+type CPUTime struct{ User, System int64 }
+
+// ProcRef names a process.
+type ProcRef struct{ PID int }
+
+// SignalMessage carries a signal that arrived at a shadow.
+type SignalMessage struct {
+	ID       uint64
+	PID, TID int
+	Directed bool // at the thread TID, not at the process
+	Info     []byte
+}
+
+// SignalRef names a signal.
+type SignalRef struct{ ID uint64 }
+
+// AbandonMessage asks home to interrupt call Seq of thread TID; the answer is
+// the call's reply.
+type AbandonMessage struct {
+	TID int
+	Seq uint64
+}
+
+// DefaultMessage asks home to let signal ID (0: one that arose on the node)
+// take its default action.
+type DefaultMessage struct {
+	ID       uint64
+	PID, TID int
+	Info     []byte
+}
+
+// DiedMessage says that a guest's body is gone without having been told to.
+type DiedMessage struct {
+	PID    int
+	Signal int
+	Reason string
+}
+
+// FileRequest asks for a file's content over the bulk connection.
+type FileRequest struct {
+	File checkpoint.File
+	Bulk uint64
+}
+
+// FileReply is the SHA-256 of what was sent.
+type FileReply struct{ SHA256 []byte }
+
+// ReportMessage is what a node tells of a job from time to time.
+type ReportMessage struct {
+	CPU   map[int]CPUTime
+	Calls uint64
+}
+
+// Flags of a syscallfwd.Reply.
+const (
+	ReplyExec       = 1 << 0 // execve succeeded: Outs is an encoded image with its pages
+	ReplyRepatriate = 1 << 1 // the call must be made at home natively; Outs is the reason
+	ReplyGone       = 1 << 2 // the shadow thread is dead
+	ReplyFile       = 1 << 3 // Outs describes the file to map
+)

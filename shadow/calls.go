@@ -1,0 +1,201 @@
+package shadow
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"homing/internal/protocol"
+	"homing/internal/stub"
+	"homing/signals"
+	"homing/syscallfwd"
+)
+
+// forwardedCloneFlags are the flags that the shadow's own clone takes: what is
+// shared is then the kernel's business. Those about memory of the guest
+// (stack, TLS, tid pointers) take effect there.
+const forwardedCloneFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_PIDFD |
+	unix.CLONE_VFORK | unix.CLONE_PARENT | unix.CLONE_THREAD | unix.CLONE_SYSVSEM | unix.CLONE_IO | 0xff
+
+// serveClone makes a shadow for a new guest thread or process.
+// Args: flags with the exit signal, and in Args[2] where the pidfd goes.
+func (s *Supervisor) serveClone(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	slot, err := s.arena.alloc()
+	if err != nil {
+		s.log.Warn("thread refused", "pid", th.proc.pid, "err", err)
+		s.fail(call, unix.EAGAIN, reply)
+		return
+	}
+	flags := call.Args[0]
+	call.Args[0] = flags & forwardedCloneFlags
+	own := s.arena.slot(th.slot)
+	if th.vforking {
+		s.await(own, stub.Requested, vforkAnswered)
+		th.vforking = false
+	}
+	th.clone = &cloneRequest{slot: slot, flags: flags}
+	own.Child = slotAddr(th.proc.arena, slot)
+	ret, gone := s.execute(th, call)
+	if own.Load() == vforkAnswered {
+		th.vforking = true
+	} else {
+		own.Child = 0
+	}
+	if gone || ret < 0 {
+		s.arena.release(slot)
+	}
+	s.answer(th, call, ret, gone, reply)
+}
+
+// serveExec executes a new program at home and answers with its image.
+// Args[5] is the guest's signal mask, which the program inherits.
+func (s *Supervisor) serveExec(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	mask := call.Args[5]
+	call.Args[5] = 0
+	if mask != 0 {
+		s.setMask(th, mask)
+	}
+	th.exec = nil
+	ret, gone := s.execute(th, call)
+	if th.exec == nil {
+		if mask != 0 && !gone {
+			s.setMask(th, 0)
+		}
+		s.answer(th, call, ret, gone, reply)
+		return
+	}
+	res := th.exec
+	th.exec = nil
+	if res.err != nil {
+		tellUser(th.proc.pid, fmt.Sprintf("homing: %v; the program was killed\r\n", res.err))
+		_ = unix.Kill(th.proc.pid, unix.SIGKILL) // ESRCH: it is gone already
+		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
+		return
+	}
+	*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyExec, Outs: reply.Outs[:0]}
+	s.packImage(res, reply)
+}
+
+// inlinePages is how many bytes of pages go with the reply itself; more go over
+// the bulk connection.
+const inlinePages = 512 << 10
+
+func (s *Supervisor) packImage(res *execResult, reply *syscallfwd.Reply) {
+	if len(res.pages) > inlinePages {
+		res.image.Bulk = s.sess.NextBulkID()
+		go s.sendBulk(res.image.Bulk, res.pages)
+		res.pages = nil
+	}
+	meta, err := json.Marshal(res.image)
+	if err != nil {
+		panic(err) // plain data
+	}
+	reply.Outs = binary.LittleEndian.AppendUint32(reply.Outs, uint32(len(meta)))
+	reply.Outs = append(reply.Outs, meta...)
+	reply.Outs = append(reply.Outs, res.pages...)
+}
+
+func (s *Supervisor) sendBulk(id uint64, p []byte) {
+	if err := s.sess.BulkSend(id, p); err != nil {
+		s.log.Error("pages not sent", "err", err)
+	}
+}
+
+func (s *Supervisor) setMask(th *thread, mask uint64) {
+	c := syscallfwd.Call{NR: unix.SYS_RT_SIGPROCMASK, ArgReloc: 2, Size: 8, Data: make([]byte, 8)}
+	binary.LittleEndian.PutUint64(c.Data, mask)
+	c.Args = [6]uint64{unix.SIG_SETMASK, 0, 0, 8}
+	s.execute(th, &c)
+}
+
+// serveSigaction mirrors a disposition: the home kernel must know what is
+// ignored and how children are reaped. Handlers themselves stay away.
+// Args: signal, 0 default / 1 ignored / 2 caught, sa_flags.
+func (s *Supervisor) serveSigaction(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	kind := call.Args[1]
+	c := syscallfwd.Call{Seq: call.Seq, NR: unix.SYS_RT_SIGACTION, ArgReloc: 2, Size: 32, Data: make([]byte, 32)}
+	handler, flags := kind, call.Args[2]&(signals.NoChildStop|signals.NoChildWait)
+	if kind == 2 {
+		handler, flags = th.proc.stub+stub.Trap, flags|signals.Restorer
+	}
+	binary.LittleEndian.PutUint64(c.Data, handler)
+	binary.LittleEndian.PutUint64(c.Data[8:], flags)
+	binary.LittleEndian.PutUint64(c.Data[16:], th.proc.stub+stub.Trap)
+	c.Args = [6]uint64{call.Args[0], 0, 0, 8}
+	ret, gone := s.execute(th, &c)
+	if ret == 0 && !gone {
+		sig, caught, p := int(call.Args[0]), kind == 2, th.proc
+		s.tr.Post(func() {
+			p.caught &^= signals.Bit(sig)
+			if caught {
+				p.caught |= signals.Bit(sig)
+			}
+		})
+	}
+	s.answer(th, call, ret, gone, reply)
+}
+
+// noteExit takes up the processor time that an exiting guest reports.
+func (s *Supervisor) noteExit(th *thread, call *syscallfwd.Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if call.Args[1]|call.Args[2] != 0 {
+		th.proc.cpu = protocol.CPUTime{User: int64(call.Args[1]), System: int64(call.Args[2])}
+	}
+	call.Args[1], call.Args[2] = 0, 0
+}
+
+// serveWait adds to a child's resource use what its guest used away.
+func (s *Supervisor) serveWait(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	ret, gone := s.execute(th, call)
+	s.answer(th, call, ret, gone, reply)
+	if gone || ret < 0 {
+		return
+	}
+	s.creditChild(th, call, ret, reply)
+}
+
+// processFile looks at what descriptor fd of the process is, for mapping.
+func (s *Supervisor) serveMmap(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	prot, flags, fd := call.Args[2], call.Args[3], int(int32(call.Args[4]))
+	own, err := openProcessFD(th.proc.pid, fd)
+	if err != nil {
+		s.fail(call, unix.EBADF, reply)
+		return
+	}
+	mode, err := unix.FcntlInt(uintptr(own), unix.F_GETFL, 0)
+	if err != nil {
+		unix.Close(own)
+		s.fail(call, unix.EBADF, reply)
+		return
+	}
+	const mapTypeMask = 0xf
+	shared := flags&mapTypeMask != unix.MAP_PRIVATE
+	switch {
+	case mode&unix.O_PATH != 0:
+		unix.Close(own)
+		s.fail(call, unix.EBADF, reply)
+		return
+	case mode&unix.O_ACCMODE == unix.O_WRONLY,
+		shared && prot&unix.PROT_WRITE != 0 && mode&unix.O_ACCMODE == unix.O_RDONLY:
+		unix.Close(own)
+		s.fail(call, unix.EACCES, reply)
+		return
+	case shared && mode&unix.O_ACCMODE != unix.O_RDONLY:
+		unix.Close(own)
+		s.repatriate(call, reply, "shared writable mapping of a file")
+		return
+	}
+	f, ok := s.files.adopt(own)
+	if !ok {
+		s.repatriate(call, reply, "mapping of something that is not a regular file")
+		return
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		panic(err) // plain data
+	}
+	*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyFile, Outs: append(reply.Outs[:0], b...)}
+}

@@ -1,0 +1,178 @@
+package shadow
+
+import (
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/stub"
+	"homing/signals"
+)
+
+// Event is the tracer's report on a shadow thread, see tracer.Handler.
+func (s *Supervisor) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
+	th := s.thread(tid)
+	if ws.Exited() || ws.Signaled() {
+		delete(s.strays, tid)
+		if th != nil {
+			s.threadEnded(th, ws)
+		}
+		return
+	}
+	if !ws.Stopped() {
+		return
+	}
+	if th == nil {
+		s.strays[tid] = true // a new child whose parent's event comes later
+		return
+	}
+	switch linux.Event(ws) {
+	case unix.PTRACE_EVENT_EXEC:
+		s.onExec(th)
+	case unix.PTRACE_EVENT_FORK, unix.PTRACE_EVENT_VFORK, unix.PTRACE_EVENT_CLONE:
+		s.onClone(th, linux.Event(ws) == unix.PTRACE_EVENT_VFORK)
+		s.cont(th, 0)
+	case linux.EventStop:
+		s.onEventStop(th, ws.StopSignal())
+	case 0:
+		s.onSignal(th, int(ws.StopSignal()))
+	default:
+		s.cont(th, 0)
+	}
+}
+
+func (s *Supervisor) cont(th *thread, sig int) {
+	if err := linux.Cont(th.tid, sig); err != nil && err != unix.ESRCH {
+		s.log.Error("cannot resume shadow thread", "pid", th.proc.pid, "tid", th.tid, "err", err)
+	}
+}
+
+// onEventStop handles the end of an attachment, an interruption, and group stops.
+func (s *Supervisor) onEventStop(th *thread, sig unix.Signal) {
+	switch sig {
+	case unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU: // group stop
+		th.checkStop = false
+		if !th.proc.stopped {
+			th.proc.stopped = true
+			s.out.Send(protocol.Stop, protocol.ProcRef{PID: th.proc.pid})
+		}
+		s.resolveAbandon(th)
+		th.inListen = true
+		if err := linux.Listen(th.tid); err != nil && err != unix.ESRCH {
+			s.log.Error("cannot leave shadow thread in its stop", "tid", th.tid, "err", err)
+		}
+		return
+	}
+	if th.inListen {
+		th.inListen = false
+		if th.proc.stopped {
+			th.proc.stopped = false
+			s.out.Send(protocol.Continue, protocol.ProcRef{PID: th.proc.pid})
+		}
+	}
+	if th.checkStop { // told to stop, but an orphaned process group does not: signal(7), setpgid(2)
+		th.checkStop = false
+		s.out.Send(protocol.Continue, protocol.ProcRef{PID: th.proc.pid})
+	}
+	s.resolveAbandon(th)
+	s.cont(th, 0)
+}
+
+// resolveAbandon decides, for a stopped thread that was asked to give up a
+// call, whether the call was not begun, interrupted or completed.
+func (s *Supervisor) resolveAbandon(th *thread) {
+	seq := th.abandon
+	if seq == 0 {
+		return
+	}
+	th.abandon = 0
+	if th.seq.Load() != seq {
+		return // answered meanwhile
+	}
+	s.giveUp(th)
+}
+
+// giveUp publishes the outcome of a stopped thread's call: its result if it
+// completed, else a restart code. Where the thread stands tells which, exactly
+// (compare rseq(2)). The thread is put back to the head of its loop.
+func (s *Supervisor) giveUp(th *thread) {
+	var r linux.Regs
+	if err := linux.GetRegs(th.tid, &r); err != nil {
+		return // it is dying
+	}
+	at := r.Rip - th.proc.stub
+	slot := s.arena.slot(th.slot)
+	ret := int64(-signals.ERESTARTNOINTR) // not begun
+	switch {
+	case at == stub.Called:
+		ret = int64(r.Rax) // completed or interrupted
+	case at >= stub.Begin && at <= stub.Call: // still loading the arguments
+	case at >= stub.Loop && at < stub.Begin: // has not seen the request
+		if slot.Load() != stub.Requested {
+			return
+		}
+	default:
+		return // completed: the stub is about to say so
+	}
+	r.Rip = th.proc.stub + stub.Loop
+	r.Orig_rax = ^uint64(0)
+	if err := linux.SetRegs(th.tid, &r); err != nil {
+		return // it is dying
+	}
+	slot.Ret = ret
+	publish(slot, stub.Done)
+}
+
+// onClone takes up a child that the thread's clone made.
+func (s *Supervisor) onClone(th *thread, vfork bool) {
+	msg, err := linux.GetEventMsg(th.tid)
+	req := th.clone
+	if err != nil || req == nil {
+		s.log.Error("unexpected child of a shadow", "tid", th.tid, "err", err)
+		return
+	}
+	tid := int(msg)
+	child := &thread{tid: tid, slot: req.slot}
+	if req.flags&unix.CLONE_THREAD != 0 {
+		child.proc = th.proc
+	} else {
+		child.proc = &process{pid: tid, stub: th.proc.stub, arena: th.proc.arena, keep: th.proc.keep, comm: th.proc.comm, argv: th.proc.argv}
+		child.proc.setState(away)
+	}
+	th.clone = nil
+	s.add(child)
+	if s.strays[tid] {
+		delete(s.strays, tid)
+		s.cont(child, 0)
+	}
+	if vfork {
+		slot := s.arena.slot(th.slot)
+		slot.Ret = int64(tid)
+		publish(slot, vforkAnswered)
+	}
+}
+
+// threadEnded removes a thread; with the last of a process, the process.
+func (s *Supervisor) threadEnded(th *thread, ws unix.WaitStatus) {
+	s.remove(th.tid)
+	s.dropThread(th)
+	p := th.proc
+	if len(s.of(p)) > 0 {
+		return
+	}
+	if p.getState() != home {
+		s.out.Send(protocol.Kill, protocol.ProcRef{PID: p.pid})
+	}
+	s.processEnded(p)
+}
+
+// dropThread frees what belongs to a thread that will not run in the stub again.
+func (s *Supervisor) dropThread(th *thread) {
+	if th.slot < 0 {
+		return
+	}
+	th.gone.Store(true)
+	publish(s.arena.slot(th.slot), stub.Gone)
+	s.arena.release(th.slot)
+	th.slot = -1
+}

@@ -1,0 +1,196 @@
+package shadow
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"homing/checkpoint"
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/stub"
+	"homing/internal/tracer"
+	"homing/signals"
+)
+
+// onExec handles an exec stop: the new image leaves. It runs on the tracer's
+// thread; what crosses the network is handed to the lane that forwarded the
+// execve, or to the launcher.
+func (s *Supervisor) onExec(th *thread) {
+	former := th.tid
+	if msg, err := linux.GetEventMsg(th.tid); err == nil {
+		former = int(msg)
+	}
+	caller := s.thread(former)
+	if caller == nil {
+		caller = th
+	}
+	// execve(2) ends all other threads; the caller takes the leader's number.
+	for _, other := range s.of(th.proc) {
+		if other != caller {
+			s.remove(other.tid)
+			s.dropThread(other)
+		}
+	}
+	s.remove(caller.tid)
+	caller.tid = th.proc.pid
+	s.add(caller)
+	th = caller
+	if th.proc.getState() == starting {
+		th.proc.setState(leaving)
+	}
+	res := s.leave(th)
+	if res.err != nil {
+		s.log.Error("cannot leave at exec", "pid", th.tid, "err", res.err)
+	}
+	th.exec = res
+	publish(s.arena.slot(th.slot), execDone) // from here on th.exec is the lane's
+	if res.err == nil {
+		s.cont(th, 0)
+	}
+}
+
+// execDone is a slot's state after a successful execve.
+const execDone = 5
+
+// leave captures a process of one thread standing at its exec stop and turns
+// it into a shadow, not yet resumed.
+func (s *Supervisor) leave(th *thread) *execResult {
+	p := th.proc
+	maps, err := linux.Mappings(p.pid)
+	if err != nil {
+		return &execResult{err: fmt.Errorf("read mappings of process %d: %w", p.pid, err)}
+	}
+	im := &checkpoint.Image{PID: p.pid}
+	if err := im.CaptureMemory(p.pid, maps, nil, s.files.resolver(p.pid)); err != nil {
+		return &execResult{err: err}
+	}
+	t, err := checkpoint.CaptureThread(th.tid)
+	if err != nil {
+		return &execResult{err: err}
+	}
+	t.Regs.Rax, t.Regs.Orig_rax = 0, ^uint64(0)
+	t.Rseq = linux.Rseq{} // the kernel drops the old program's only after this stop
+	im.Threads = []checkpoint.Thread{t}
+	if im.Pending, err = checkpoint.PendingSignals(th.tid, true); err != nil {
+		return &execResult{err: err}
+	}
+	st, err := linux.ReadStatus(th.tid)
+	if err != nil {
+		return &execResult{err: err}
+	}
+	im.Actions = map[int]checkpoint.Action{}
+	for sig := 1; sig <= 64; sig++ {
+		if st.SigIgn&signals.Bit(sig) != 0 {
+			im.Actions[sig] = checkpoint.Action{Handler: signals.IgnoreHandler}
+		}
+	}
+	pages := make([]byte, im.PageBytes())
+	if err := im.ReadPages(p.pid, pages); err != nil {
+		return &execResult{err: err}
+	}
+	p.caught = 0
+	if err := s.park(th, im, maps); err != nil {
+		return &execResult{err: fmt.Errorf("make process %d a shadow: %w", p.pid, err)}
+	}
+	p.setState(away)
+	s.describe(p)
+	return &execResult{image: &protocol.ProcImage{Image: *im}, pages: pages}
+}
+
+// describe notes what `homing ps` shows.
+func (s *Supervisor) describe(p *process) {
+	comm, argv := readComm(p.pid), readArgv(p.pid)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.comm, p.argv = comm, argv
+}
+
+// park empties a process's address space but for the pages with its arguments
+// and environment (so that ps stays right) and the vDSO, and points its only
+// thread at the resident loop.
+func (s *Supervisor) park(th *thread, im *checkpoint.Image, maps []linux.Mapping) error {
+	p := th.proc
+	t := &im.Threads[0]
+	if _, err := tracer.BlockSignals(th.tid); err != nil {
+		return err
+	}
+	place, err := freeRange(maps, arenaSize+1<<20)
+	if err != nil {
+		return err
+	}
+	p.stub, p.arena = place, place+1<<20
+
+	// The first calls run from the program's own entry point, which is about
+	// to be unmapped, with a table below its stack pointer.
+	mem, err := os.OpenFile("/proc/"+strconv.Itoa(p.pid)+"/mem", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	if _, err := mem.WriteAt(s.code[:stub.Trap+1], int64(t.Regs.Rip)); err != nil {
+		return fmt.Errorf("write at the entry point: %w", err)
+	}
+	boot := &tracer.Body{Stub: t.Regs.Rip, Table: (t.Regs.Rsp - 8192) &^ 15, Size: 4096}
+	if _, err := boot.Inject(th.tid, []tracer.Call{
+		tracer.C(unix.SYS_MMAP, p.stub, checkpoint.PageSize, unix.PROT_READ|unix.PROT_EXEC,
+			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uint64(0), 0),
+		tracer.C(unix.SYS_SHMAT, uint64(s.arena.shm.ID), p.arena, 0),
+	}); err != nil {
+		return fmt.Errorf("map stub and arena (a limit on address space, ulimit -v, must leave room for 8 GiB of unused addresses): %w", err)
+	}
+	if _, err := mem.WriteAt(s.code, int64(p.stub)); err != nil {
+		return fmt.Errorf("write the stub: %w", err)
+	}
+	p.keep = linux.Range{Start: im.Layout.ArgStart &^ (checkpoint.PageSize - 1)}
+	keep := []linux.Range{{Start: p.stub, End: p.arena + arenaSize}}
+	for _, m := range maps {
+		if p.keep.Start >= m.Start && p.keep.Start < m.End {
+			p.keep.End = m.End
+		}
+	}
+	if p.keep.End > p.keep.Start {
+		keep = append(keep, p.keep)
+	}
+	for _, m := range im.VDSO {
+		keep = append(keep, linux.Range{Start: m.Start, End: m.End})
+	}
+	if _, err := th.body(s.arena).Inject(th.tid, checkpoint.Unmap(keep)); err != nil {
+		return err
+	}
+	return s.enterLoop(th)
+}
+
+// enterLoop points a stopped thread at the resident loop with no signal blocked.
+func (s *Supervisor) enterLoop(th *thread) error {
+	var r linux.Regs
+	if err := linux.GetRegs(th.tid, &r); err != nil {
+		return err
+	}
+	r.Rip, r.Rbx = th.proc.stub+stub.Loop, slotAddr(th.proc.arena, th.slot)
+	r.Orig_rax = ^uint64(0)
+	if err := linux.SetRegs(th.tid, &r); err != nil {
+		return err
+	}
+	return linux.SetSigmask(th.tid, 0)
+}
+
+// freeRange finds room for size bytes. Programs place nothing themselves in
+// the middle of the 47-bit space; the maps decide.
+func freeRange(maps []linux.Mapping, size uint64) (uint64, error) {
+	for at := uint64(0x2000_0000_0000); at < 0x5000_0000_0000; at += 1 << 36 {
+		free := true
+		for _, m := range maps {
+			if m.Start < at+size && at < m.End {
+				free = false
+				break
+			}
+		}
+		if free {
+			return at, nil
+		}
+	}
+	return 0, fmt.Errorf("no room for %d bytes in the address space", size)
+}

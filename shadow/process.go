@@ -1,0 +1,137 @@
+package shadow
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/tracer"
+	"homing/signals"
+)
+
+// state is where a process's body is. It changes only on the tracer's thread.
+type state int
+
+const (
+	starting state = iota // the launcher, not yet the program
+	leaving               // captured, not yet running away
+	away                  // shadow here, guest there
+	home                  // native; no longer traced
+)
+
+func (s state) String() string {
+	return [...]string{"starting", "leaving", "away", "home"}[s]
+}
+
+// process is one process of the job. Fields below mu are guarded by
+// Supervisor.mu; the others belong to the tracer's thread.
+type process struct {
+	pid     int
+	state   atomic.Int32
+	stub    uint64      // where the stub is mapped in the shadow
+	arena   uint64      // where the arena is
+	keep    linux.Range // stack pages with argv and environment
+	stopped bool        // in a group stop that we let happen
+	caught  uint64      // signals whose mirrored disposition is a handler
+
+	// guarded by Supervisor.mu
+	comm     string
+	argv     []string
+	reason   string           // why it is home
+	cpu      protocol.CPUTime // of the guest, last known
+	children protocol.CPUTime // of guests waited for
+}
+
+func (p *process) setState(s state) { p.state.Store(int32(s)) }
+func (p *process) getState() state  { return state(p.state.Load()) }
+
+// thread is one shadow thread.
+type thread struct {
+	tid  int
+	proc *process
+	slot int
+
+	seq   atomic.Uint64 // call in its slot
+	calls atomic.Uint64 // served so far
+	gone  atomic.Bool   // will not serve calls any more
+
+	// Tracer's thread only.
+	abandon   uint64 // call to interrupt at the next stop
+	held      uint64 // signal whose delivery stop it stands in, 0 none
+	heldInfo  signals.Info
+	pass      int  // signal to let through at its delivery stop
+	checkStop bool // was just told to stop: look whether it did
+	inListen  bool
+
+	// Owned by the lane that serves the thread's calls.
+	clone    *cloneRequest
+	vforking bool        // the stub will still write Done for an answered vfork
+	exec     *execResult // set by the tracer before the slot becomes Gone
+}
+
+type cloneRequest struct {
+	slot  int
+	flags uint64
+}
+
+type execResult struct {
+	image *protocol.ProcImage
+	pages []byte
+	err   error
+}
+
+func (t *thread) body(a *arena) *tracer.Body {
+	data := a.data(t.slot)
+	return &tracer.Body{
+		Stub:  t.proc.stub,
+		Table: slotAddr(t.proc.arena, t.slot) + 4096,
+		Size:  tableSize,
+		Mem:   data[:2*tableSize],
+	}
+}
+
+// table finds threads and processes. Lock order: after nothing, before nothing.
+type table struct {
+	mu      sync.RWMutex
+	threads map[int]*thread
+	procs   map[int]*process
+	dead    map[int]*process // ended, perhaps not yet waited for
+}
+
+func (t *table) thread(tid int) *thread {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.threads[tid]
+}
+
+func (t *table) process(pid int) *process {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.procs[pid]
+}
+
+func (t *table) add(th *thread) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.threads[th.tid] = th
+	t.procs[th.proc.pid] = th.proc
+}
+
+func (t *table) remove(tid int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.threads, tid)
+}
+
+func (t *table) of(p *process) []*thread {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []*thread
+	for _, th := range t.threads {
+		if th.proc == p {
+			out = append(out, th)
+		}
+	}
+	return out
+}

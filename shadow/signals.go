@@ -1,0 +1,176 @@
+package shadow
+
+import (
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/stub"
+	"homing/internal/tracer"
+	"homing/signals"
+)
+
+// onSignal handles a signal-delivery stop: the home kernel accepted a signal
+// for the program. It is passed to the pod, which knows masks and handlers.
+// A thread that stands in a call is held until the pod has decided, so that
+// the call is neither restarted nor ended too early.
+func (s *Supervisor) onSignal(th *thread, sig int) {
+	if sig == int(unix.SIGSTOP) || th.proc.getState() == starting {
+		s.cont(th, sig)
+		return
+	}
+	if th.pass == sig {
+		th.pass = 0
+		s.deliver(th, sig)
+		return
+	}
+	var info signals.Info
+	if err := linux.GetSiginfo(th.tid, &info); err != nil {
+		s.cont(th, 0)
+		return
+	}
+	const siTkill = -6
+	inCall := th.seq.Load() != 0
+	directed := signals.Code(&info) == siTkill ||
+		inCall && (sig == int(unix.SIGPIPE) || sig == int(unix.SIGXFSZ)) // sent by the call itself
+	s.signalID++
+	s.out.Send(protocol.Signal, protocol.SignalMessage{
+		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Directed: directed, Info: info[:],
+	})
+	if !inCall {
+		s.cont(th, 0)
+		return
+	}
+	th.held, th.heldInfo = s.signalID, info
+	s.heldBy[s.signalID] = th
+}
+
+// deliver lets the home kernel act on a signal at its delivery stop.
+func (s *Supervisor) deliver(th *thread, sig int) {
+	s.makeDefault(th, sig)
+	if signals.Default(sig) == signals.Stop {
+		// Whether it stops is for the kernel to say (orphaned process groups
+		// do not): the interruption reports it.
+		th.checkStop = true
+		s.cont(th, sig)
+		_ = linux.Interrupt(th.tid) // ESRCH: it is dying
+		return
+	}
+	s.cont(th, sig)
+}
+
+func (s *Supervisor) release(id uint64) *thread {
+	th := s.heldBy[id]
+	delete(s.heldBy, id)
+	if th != nil && th.held == id {
+		th.held = 0
+		return th
+	}
+	return nil
+}
+
+// onSignalDone resumes the thread that a signal stopped: the call goes on as
+// if nothing had happened.
+func (s *Supervisor) onSignalDone(m protocol.SignalRef) {
+	s.tr.Post(func() {
+		th := s.release(m.ID)
+		if th == nil {
+			return
+		}
+		s.retryInterrupted(th)
+		s.cont(th, 0)
+	})
+}
+
+// retryInterrupted makes a stopped thread repeat a call that ended with EINTR
+// because of a signal which the program does not see. Calls that the kernel
+// restarts by itself need nothing.
+func (s *Supervisor) retryInterrupted(th *thread) {
+	var r linux.Regs
+	if linux.GetRegs(th.tid, &r) != nil || r.Rip != th.proc.stub+stub.Called || int64(r.Rax) != -int64(unix.EINTR) {
+		return
+	}
+	r.Rip = th.proc.stub + stub.Begin
+	r.Orig_rax = ^uint64(0)
+	_ = linux.SetRegs(th.tid, &r) // ESRCH: it is dying
+}
+
+// onAbandon interrupts a pending call; its reply tells the outcome.
+func (s *Supervisor) onAbandon(m protocol.AbandonMessage) {
+	s.tr.Post(func() {
+		th := s.thread(m.TID)
+		if th == nil || th.seq.Load() != m.Seq {
+			return // answered meanwhile
+		}
+		if th.held != 0 {
+			delete(s.heldBy, th.held)
+			th.held = 0
+			s.giveUp(th)
+			s.cont(th, 0)
+			return
+		}
+		th.abandon = m.Seq
+		_ = linux.Interrupt(th.tid) // ESRCH: it is dying
+	})
+}
+
+// onDefault lets the home kernel take a signal's default action, so that the
+// parent sees the true status.
+func (s *Supervisor) onDefault(m protocol.DefaultMessage) {
+	if len(m.Info) != linux.SiginfoSize {
+		return
+	}
+	info := signals.Info(m.Info)
+	sig := signals.Signo(&info)
+	if sig < 1 || sig > 64 {
+		return
+	}
+	s.tr.Post(func() {
+		th := s.release(m.ID)
+		if th != nil {
+			s.deliver(th, sig)
+			return
+		}
+		if th = s.thread(m.TID); th == nil {
+			return
+		}
+		th.pass = sig
+		if err := unix.Tgkill(th.proc.pid, th.tid, unix.Signal(sig)); err != nil && err != unix.ESRCH {
+			s.log.Error("cannot signal shadow", "tid", th.tid, "sig", sig, "err", err)
+		}
+	})
+}
+
+// makeDefault resets a mirrored handler before the kernel acts on a deadly
+// signal. The injected call overwrites the slot's data, which a process about
+// to die no longer needs.
+func (s *Supervisor) makeDefault(th *thread, sig int) {
+	if th.proc.caught&signals.Bit(sig) == 0 || signals.Default(sig) == signals.Stop {
+		return
+	}
+	th.proc.caught &^= signals.Bit(sig)
+	if _, err := tracer.BlockSignals(th.tid); err != nil {
+		return // it is dying
+	}
+	body := th.body(s.arena)
+	if err := body.WriteScratch(th.tid, make([]byte, 32)); err != nil {
+		return
+	}
+	if _, err := body.Inject(th.tid, []tracer.Call{
+		tracer.C(unix.SYS_RT_SIGACTION, uint64(sig), body.Table+uint64(body.Size), 0, 8),
+	}); err != nil {
+		s.log.Error("cannot reset disposition of shadow", "tid", th.tid, "sig", sig, "err", err)
+	}
+	_ = linux.SetSigmask(th.tid, 0) // ESRCH: it is dying
+}
+
+// onDied ends a process whose guest is gone.
+func (s *Supervisor) onDied(m protocol.DiedMessage) {
+	p := s.process(m.PID)
+	if p == nil || p.getState() == home {
+		return
+	}
+	s.log.Error("guest died", "pid", m.PID, "node", s.node, "reason", m.Reason)
+	tellUser(m.PID, "homing: the guest of process died on node "+s.node+": "+m.Reason+"\r\n")
+	_ = unix.Kill(m.PID, unix.SIGKILL) // ESRCH: the shadow is gone as well
+}

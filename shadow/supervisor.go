@@ -1,0 +1,269 @@
+// Package shadow is the home side of a job: the supervisor, which traces the
+// job's processes, turns them into shadows when their bodies leave, and
+// executes the calls that their guests forward.
+//
+//  1. `homing run` starts a supervisor in its own session, is seized by it and
+//     executes the program itself, so the program keeps the pid the shell knows.
+//  2. At an exec stop the image is captured, the body emptied (leave.go) and
+//     left with a stub and the arena: it is a shadow now.
+//  3. Each guest thread's calls come over a lane. The lane's goroutine puts
+//     them into the shadow thread's slot and waits on a futex: no ptrace stop.
+//  4. Signals that arrive at a shadow become stops on the tracer's thread, are
+//     passed to the pod and take their effect there (signals.go).
+//  5. What cannot be done away comes home: the shadow is filled with the
+//     guest's memory again and released (return.go).
+//
+// Lock order: table.mu, files.mu, arena.mu and outbox.mu are leaves.
+//
+// Trust: everything a lane or the control stream says comes from the node; it
+// is bounded by syscallfwd.ParseCall and Image.Validate and executed with the
+// job's rights. If the node is lost the job's shadows are killed (for now; see
+// docs). If the supervisor dies the kernel kills the shadows (EXITKILL).
+package shadow
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/stub"
+	"homing/internal/tracer"
+	"homing/kkc"
+	"homing/syscallfwd"
+)
+
+const traceOptions = unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK |
+	unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_EXITKILL
+
+// Supervisor runs one job.
+type Supervisor struct {
+	table
+	log   *slog.Logger
+	node  string
+	sess  *kkc.Session
+	tr    *tracer.Tracer
+	arena *arena
+	files files
+	out   *protocol.Outbox
+	code  []byte
+	spin  int
+	root  int // pid of the program
+
+	signalID uint64             // tracer's thread
+	heldBy   map[uint64]*thread // tracer's thread: threads held by a signal's number
+	strays   map[int]bool       // tracer's thread: new threads that stopped before they were known
+	traceLog *traceLog
+
+	calls   atomic.Uint64
+	ended   chan struct{} // no process is left
+	endOnce sync.Once
+	lost    atomic.Bool // the node is gone
+	lostWhy atomic.Value
+}
+
+func newSupervisor(log *slog.Logger, node string, sess *kkc.Session) (*Supervisor, error) {
+	a, err := newArena()
+	if err != nil {
+		return nil, err
+	}
+	s := &Supervisor{
+		table: table{threads: map[int]*thread{}, procs: map[int]*process{}, dead: map[int]*process{}},
+		log:   log, node: node, sess: sess, arena: a, code: stub.Code(),
+		strays: map[int]bool{}, heldBy: map[uint64]*thread{}, ended: make(chan struct{}),
+	}
+	s.files.init()
+	s.out = protocol.NewOutbox(sess, log)
+	if s.tr, err = tracer.New(s, log); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// handlers registers what the node may ask. Call it before Session.Start.
+func (s *Supervisor) handlers() {
+	async(s, protocol.Abandon, s.onAbandon)
+	async(s, protocol.SignalDone, s.onSignalDone)
+	async(s, protocol.Default, s.onDefault)
+	async(s, protocol.Died, s.onDied)
+	async(s, protocol.Report, s.onReport)
+	transaction(s, protocol.FileGet, s.sendFile)
+}
+
+func async[T any](s *Supervisor, typ string, f func(T)) {
+	s.sess.HandleAsync(typ, func(body json.RawMessage) {
+		var v T
+		if err := json.Unmarshal(body, &v); err != nil {
+			s.log.Error("malformed message from node", "type", typ, "err", err)
+			return
+		}
+		f(v)
+	})
+}
+
+// serve accepts the lanes of the job's guests until the session ends.
+func (s *Supervisor) serve() {
+	for {
+		lane, err := s.sess.AcceptLane()
+		if err != nil {
+			return
+		}
+		go s.serveLane(lane)
+	}
+}
+
+// serveLane executes the calls of one guest thread after the other.
+func (s *Supervisor) serveLane(lane *kkc.Lane) {
+	defer lane.Close()
+	var call syscallfwd.Call
+	var reply syscallfwd.Reply
+	var out []byte
+	for {
+		frame, err := lane.ReadFrame()
+		if err != nil {
+			return
+		}
+		if err := syscallfwd.ParseCall(frame, &call); err != nil {
+			s.sess.Close(fmt.Sprintf("malformed call: %v", err))
+			return
+		}
+		s.calls.Add(1)
+		reply.Outs = reply.Outs[:0]
+		var start time.Time
+		args := call.Args
+		if s.traceLog != nil {
+			start = time.Now()
+		}
+		answered := s.serveCall(&call, &reply)
+		s.traceLog.call(&call, args, &reply, start)
+		if !answered {
+			continue // exit: nobody waits for an answer
+		}
+		out = reply.AppendBinary(out[:0])
+		if err := lane.WriteFrame(out); err != nil {
+			return
+		}
+		if cap(out) > 4<<20 {
+			out, reply.Outs = nil, nil
+		}
+	}
+}
+
+// serveCall executes one call; false means that there is nothing to answer.
+func (s *Supervisor) serveCall(call *syscallfwd.Call, reply *syscallfwd.Reply) bool {
+	th := s.thread(int(call.TID))
+	if th == nil {
+		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
+		return true
+	}
+	switch call.NR {
+	case unix.SYS_CLONE:
+		s.serveClone(th, call, reply)
+	case unix.SYS_EXECVE, unix.SYS_EXECVEAT:
+		s.serveExec(th, call, reply)
+	case unix.SYS_EXIT, unix.SYS_EXIT_GROUP:
+		s.noteExit(th, call)
+		s.execute(th, call)
+		return false
+	case unix.SYS_RT_SIGACTION:
+		s.serveSigaction(th, call, reply)
+	case unix.SYS_MMAP:
+		s.serveMmap(th, call, reply)
+	case unix.SYS_WAIT4, unix.SYS_WAITID:
+		s.serveWait(th, call, reply)
+	default:
+		ret, gone := s.execute(th, call)
+		s.answer(th, call, ret, gone, reply)
+	}
+	return true
+}
+
+func (s *Supervisor) answer(th *thread, call *syscallfwd.Call, ret int64, gone bool, reply *syscallfwd.Reply) {
+	if gone {
+		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
+		return
+	}
+	s.collect(th, call, ret, reply)
+}
+
+func (s *Supervisor) fail(call *syscallfwd.Call, errno unix.Errno, reply *syscallfwd.Reply) {
+	*reply = syscallfwd.Reply{Seq: call.Seq, Ret: -int64(errno), Outs: reply.Outs[:0]}
+}
+
+// repatriate tells the node that the process must come home for this call.
+func (s *Supervisor) repatriate(call *syscallfwd.Call, reply *syscallfwd.Reply, why string) {
+	*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyRepatriate, Outs: append(reply.Outs[:0], why...)}
+}
+
+// kill ends everything the job still has here: the node is lost.
+func (s *Supervisor) kill(why string) {
+	if !s.lost.CompareAndSwap(false, true) {
+		return
+	}
+	s.lostWhy.Store(why)
+	s.log.Error("job killed", "node", s.node, "reason", why)
+	_ = s.tr.Do(func() {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		told := false
+		for _, p := range s.procs {
+			if p.getState() == home {
+				continue
+			}
+			if !told {
+				told = tellUser(p.pid, fmt.Sprintf("homing: node %s lost: %s; the program was killed, start it again (on another node with --on)\r\n", s.node, why))
+			}
+			if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				s.log.Error("cannot kill shadow", "pid", p.pid, "err", err)
+			}
+		}
+	})
+}
+
+// tellUser writes to a program's standard error, if it has one that does not block.
+func tellUser(pid int, line string) bool {
+	fd, err := openProcessFD(pid, 2)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	ready, err := linux.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0)
+	if err != nil || ready == 0 {
+		return false
+	}
+	_, err = unix.Write(fd, []byte(line))
+	return err == nil
+}
+
+// processEnded forgets a process and ends the job with the last.
+func (s *Supervisor) processEnded(p *process) {
+	s.mu.Lock()
+	delete(s.procs, p.pid)
+	s.dead[p.pid] = p
+	left := 0
+	for _, q := range s.procs {
+		if q.getState() != home {
+			left++
+		}
+	}
+	s.mu.Unlock()
+	if left == 0 {
+		s.endOnce.Do(func() { close(s.ended) })
+	}
+}
+
+func readlink(pid int, name string) string {
+	l, err := os.Readlink(fmt.Sprintf("/proc/%d/%s", pid, name))
+	if err != nil {
+		return ""
+	}
+	return l
+}
