@@ -33,11 +33,16 @@
 //
 // # Cost
 //
-// On two virtual processors, a lane's round trip of 64 bytes between processes
-// takes 14 to 23 µs where TLS alone takes 19 to 22, on one processor 11.0 where
-// TLS takes 7.4: yamux hands each frame to a goroutine that writes and takes it
-// from one that reads. Bulk transfers are as fast as TLS alone. A session is
-// made and ended in 0.7 ms. See bench_test.go and bench_process_test.go.
+// The steady figure is that of one processor: a lane's round trip of 64 bytes
+// between two processes takes 11 to 12.6 µs, TLS alone 7.4 to 8.3: 1.5 times as
+// long, because yamux hands each frame to a goroutine that writes and takes it
+// from one that reads. On two processors both are ruled by where the kernel
+// wakes the other side, and vary from run to run: 14 to 31 µs (median 24), TLS
+// alone 8 to 28 (median 22), on a machine that had other work at the time. Bulk
+// transfers went at 0.97 to 1.44 times the speed of TLS alone (2.0 to 3.6 GB/s,
+// within one process). A session is made and ended in 0.7 to 0.9 ms. Measure
+// again on a quiet machine before relying on these: bench_test.go,
+// bench_process_test.go.
 //
 // # Lock order
 //
