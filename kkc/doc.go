@@ -48,7 +48,7 @@
 //
 // No lock is held while another package's code runs, and none while waiting for
 // the network but those which put senders into a row: control.writeMu,
-// Lane.writeMu, bulk.writeMu. Under these only Session.mu may be taken, and
+// Lane.writeMu, bulk.writeMu. Under these Session.mu and control.mu may be taken, and
 // nothing under that. bulk.mu stands alone.
 //
 // # Trust
