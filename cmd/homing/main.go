@@ -92,21 +92,21 @@ func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 
 // fail shows an error in one line and gives the exit status it stands for.
 func fail(err error) int {
-	var status exitStatus
+	var (
+		status exitStatus
+		launch *shadow.ExitError
+		notRun *lab.NotRunError
+	)
 	if errors.As(err, &status) {
 		return int(status)
 	}
-	var launch *shadow.ExitError
-	if errors.As(err, &launch) {
-		fmt.Fprintln(os.Stderr, "homing:", launch)
-		return launch.Status
-	}
 	fmt.Fprintln(os.Stderr, "homing:", strings.ReplaceAll(err.Error(), "\n", "; "))
-	var notRun *lab.NotRunError
-	if !errors.As(err, &notRun) {
+	switch {
+	case errors.As(err, &launch):
+		return launch.Status
+	case !errors.As(err, &notRun):
 		return exitFailed
-	}
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+	case errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
 		return exitNotFound
 	}
 	return exitNotExecutable

@@ -12,40 +12,44 @@ import (
 
 var runCommand = &cli.Command{
 	Name:      "run",
-	Usage:     "run PROG: on another node with --on, else here, to be moved later",
+	Usage:     "run PROG: on another node, or here but ready to be moved",
 	ArgsUsage: "-- PROG ARGS...",
+	Description: "The program keeps this machine's files, sockets, pids, signals and terminal wherever it computes.\n" +
+		"Its exit status is returned; 125 means that homing failed, 126 that PROG cannot be executed, 127 that there is none.",
 	Flags: []cli.Flag{
-		&cli.StringFlag{Name: "on", Usage: "let it compute on `NODE`"},
-		&cli.PathFlag{Name: "trace", Usage: "write each call served at home to `FILE`"},
+		&cli.StringFlag{Name: "on", Usage: "compute on `NODE`, as homing join or homing lab named it (default: here)"},
+		&cli.PathFlag{Name: "trace", Usage: "log each call to `FILE`: what, where it ran, how long"},
 		stateFlag,
 	},
 	Action: func(c *cli.Context) error {
 		if !c.Args().Present() {
-			return errors.New("run: which program? homing run [--on NODE] -- PROG ARGS")
+			return errors.New("run: no program given; write: homing run --on NODE -- PROG ARGS")
 		}
 		dir, err := node.StateDir(c.Path("state"))
 		if err != nil {
 			return err
 		}
 		cfg := shadow.Config{Argv: c.Args().Slice(), StateDir: dir, Version: version}
-		if on := c.String("on"); on != "" {
-			known, err := node.Lookup(dir, on)
-			if err != nil {
-				return err
-			}
-			cfg.Node, cfg.Addr, cfg.Pin = known.Name, known.Addr, known.Fingerprint
-		}
 		if trace := c.Path("trace"); trace != "" {
 			if cfg.Trace, err = filepath.Abs(trace); err != nil {
 				return err
 			}
 		}
-		return shadow.Run(cfg)
+		if name := c.String("on"); name != "" {
+			known, err := node.Lookup(dir, name)
+			if err != nil {
+				return err
+			}
+			cfg.Node, cfg.Addr, cfg.Pin = name, known.Addr, known.Fingerprint
+		}
+		return shadow.Run(cfg) // on success it does not return: this process is PROG
 	},
 }
 
 var superviseCommand = &cli.Command{
-	Name:   "supervise",
-	Hidden: true,
-	Action: func(*cli.Context) error { return shadow.Supervise() },
+	Name:            "supervise",
+	Usage:           "watch over the program that homing run has started",
+	Hidden:          true,
+	SkipFlagParsing: true,
+	Action:          func(*cli.Context) error { return shadow.Supervise() },
 }

@@ -120,7 +120,7 @@ func (r *Report) WriteText(w io.Writer) error {
 				mark = "without"
 			}
 		}
-		fmt.Fprintf(&b, "%-8s %-42s %s\n", mark, c.Title, c.Found)
+		fmt.Fprintf(&b, "%-8s %-52s %s\n", mark, c.Title, c.Found)
 		if !c.OK {
 			fmt.Fprintf(&b, "%9scosts: %s\n%9sdo:    %s\n", "", c.Cost, "", c.Remedy)
 		}
