@@ -1,0 +1,95 @@
+package oracle
+
+import (
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/creack/pty"
+)
+
+// A Terminal is a program on a pseudo-terminal, and what was seen there.
+type Terminal struct {
+	*Process
+	pty  *os.File
+	seen int // up to where the transcript has been expected
+}
+
+// StartTerminal starts a program on a terminal of its own, as the leader of its session.
+func (r *Run) StartTerminal(rows, cols uint16, argv ...string) *Terminal {
+	master, slave, err := pty.Open()
+	r.Check(err)
+	r.Check(pty.Setsize(master, &pty.Winsize{Rows: rows, Cols: cols}))
+	if r.User.Switch {
+		r.Check(slave.Chown(int(r.User.UID), int(r.User.GID)))
+	}
+	t := &Terminal{Process: &Process{r: r, argv: argv, out: &lockedBuffer{}, err: &lockedBuffer{}, done: make(chan struct{})}, pty: master}
+	t.cmd = r.command(r.Place, argv)
+	t.cmd.Stdin, t.cmd.Stdout, t.cmd.Stderr = slave, slave, slave
+	t.cmd.SysProcAttr.Setctty = true
+	r.launch(t.Process)
+	r.Check(slave.Close())
+	r.closers = append(r.closers, func() { _ = master.Close() })
+	go func() { _, _ = io.Copy(t.out, master) }()
+	return t
+}
+
+// Send types.
+func (t *Terminal) Send(text string) *Terminal {
+	if _, err := io.WriteString(t.pty, text); err != nil {
+		t.r.Fatalf("type %q: %w", text, err)
+	}
+	return t
+}
+
+// Expect waits until text appears after what was expected before.
+func (t *Terminal) Expect(text string) *Terminal {
+	for {
+		all := t.out.String()
+		if i := strings.Index(all[t.seen:], text); i >= 0 {
+			t.seen += i + len(text)
+			return t
+		}
+		select {
+		case <-t.r.ctx.Done():
+			t.r.Fatalf("the terminal never showed %q; after what was expected before, it shows %q", text, all[t.seen:])
+		case <-t.done:
+			if !strings.Contains(t.out.String()[t.seen:], text) {
+				t.r.Fatalf("the program ended (%s) before the terminal showed %q", t.status(), text)
+			}
+		case <-time.After(3 * time.Millisecond):
+		}
+	}
+}
+
+// Settle waits until the terminal has been quiet for d.
+func (t *Terminal) Settle(d time.Duration) *Terminal {
+	for last := -1; last != len(t.out.String()); {
+		last = len(t.out.String())
+		time.Sleep(d)
+	}
+	t.seen = len(t.out.String())
+	return t
+}
+
+// Resize changes the terminal's size, which sends SIGWINCH to its foreground.
+func (t *Terminal) Resize(rows, cols uint16) *Terminal {
+	t.r.Check(pty.Setsize(t.pty, &pty.Winsize{Rows: rows, Cols: cols}))
+	return t
+}
+
+// Foreground is the process group that the terminal belongs to at this moment.
+func (t *Terminal) Foreground() int {
+	pgid, err := tcgetpgrp(t.pty)
+	t.r.Check(err)
+	return pgid
+}
+
+// Finish waits for the program's end and records the transcript and the status.
+func (t *Terminal) Finish(prefix string) {
+	status := t.Wait()
+	time.Sleep(20 * time.Millisecond) // the last words may still be on their way through the terminal
+	t.r.Record(prefix+"terminal", t.out.String())
+	t.r.Record(prefix+"status", status)
+}

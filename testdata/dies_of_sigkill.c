@@ -1,0 +1,12 @@
+/* The program itself dies of SIGKILL: whoever started it sees that.
+ */
+#include "victim.h"
+int main(void)
+{
+	struct rlimit none = {0, 0};
+	setrlimit(RLIMIT_CORE, &none);
+	printf("about to die\n");
+	raise(SIGKILL);
+	printf("still here\n");
+	return 0;
+}
