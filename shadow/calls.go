@@ -31,18 +31,11 @@ func (s *Supervisor) serveClone(th *thread, call *syscallfwd.Call, reply *syscal
 	flags := call.Args[0]
 	call.Args[0] = flags & forwardedCloneFlags
 	own := s.arena.slot(th.slot)
-	if th.vforking {
-		s.await(own, stub.Requested, vforkAnswered)
-		th.vforking = false
-	}
 	th.clone = &cloneRequest{slot: slot, flags: flags}
-	own.Child = slotAddr(th.proc.arena, slot)
+	th.childSlot = slotAddr(th.proc.arena, slot)
 	ret, gone := s.execute(th, call)
-	if own.Load() == vforkAnswered {
-		th.vforking = true
-	} else {
-		own.Child = 0
-	}
+	th.childSlot = 0
+	th.vforking = own.Load() == vforkAnswered
 	if gone || ret < 0 {
 		s.arena.release(slot)
 	}

@@ -26,7 +26,7 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 		return -int64(unix.EFAULT), false
 	}
 	slot.Args = args
-	slot.NR = uint64(call.NR)
+	slot.NR, slot.Child = uint64(call.NR), th.childSlot
 	th.seq.Store(call.Seq)
 	th.calls.Add(1)
 	slot.Store(stub.Requested)

@@ -65,9 +65,10 @@ type thread struct {
 	inListen  bool
 
 	// Owned by the lane that serves the thread's calls.
-	clone    *cloneRequest
-	vforking bool        // the stub will still write Done for an answered vfork
-	exec     *execResult // set by the tracer before the slot becomes Gone
+	clone     *cloneRequest
+	childSlot uint64      // address of the slot for the child of a clone
+	vforking  bool        // the stub will still write Done for an answered vfork
+	exec      *execResult // set by the tracer before the slot becomes Gone
 }
 
 type cloneRequest struct {

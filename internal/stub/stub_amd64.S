@@ -57,6 +57,7 @@ homing_stub_loop:
 	jmp  homing_stub_loop
 
 homing_stub_begin:
+	mov  80(%rbx), %r14         // slot of the child, if this is a clone
 	mov  16(%rbx), %rax
 	mov  24(%rbx), %rdi
 	mov  32(%rbx), %rsi
@@ -67,12 +68,11 @@ homing_stub_begin:
 homing_stub_call:
 	syscall
 homing_stub_called:
-	mov  80(%rbx), %rcx         // slot of the child, if this was a clone
-	test %rcx, %rcx
+	test %r14, %r14
 	jz   4f
 	test %rax, %rax
 	jnz  4f
-	mov  %rcx, %rbx             // we are the child
+	mov  %r14, %rbx             // we are the child
 	jmp  homing_stub_loop
 4:	mov  %rax, 72(%rbx)
 	mov  $2, %eax               // done
