@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -77,7 +79,7 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 	}
 
 	began := time.Now()
-	status, err = runCommand(ctx, &cfg, program, append(os.Environ(), "HOMING_STATE="+site.home))
+	status, err = runCommand(ctx, &cfg, program, withEnv("HOMING_STATE", site.home))
 	if err != nil {
 		return 0, err
 	}
@@ -96,6 +98,13 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 		}
 	}
 	return status, nil
+}
+
+// withEnv is our environment with one variable set: once, for of two the
+// command would see the first.
+func withEnv(name, value string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, name+"=") })
+	return append(env, name+"="+value)
 }
 
 func (cfg *Config) check() error {
