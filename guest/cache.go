@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homing/checkpoint"
+	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/kkc"
 )
@@ -26,9 +27,13 @@ type cache struct {
 	dir string // empty: memory
 	log *slog.Logger
 
-	mu    sync.Mutex
-	files map[cacheKey]*cached
+	mu      sync.Mutex
+	files   map[cacheKey]*cached
+	origins map[inode]checkpoint.File
 }
+
+// inode is a cached file as the maps of a body show it.
+type inode struct{ dev, ino uint64 }
 
 type cacheKey struct {
 	home string // fingerprint: inode numbers mean something only there
@@ -42,7 +47,7 @@ type cached struct {
 }
 
 func newCache(dir string, log *slog.Logger) (*cache, error) {
-	c := &cache{dir: dir, log: log, files: map[cacheKey]*cached{}}
+	c := &cache{dir: dir, log: log, files: map[cacheKey]*cached{}, origins: map[inode]checkpoint.File{}}
 	if dir == "" {
 		return c, nil
 	}
@@ -120,7 +125,45 @@ func (c *cache) fetch(sess *kkc.Session, f checkpoint.File) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("image cache: %w", err)
 	}
+	as, err := mappedAs(ro)
+	if err != nil {
+		unix.Close(ro)
+		return -1, fmt.Errorf("image cache: %w", err)
+	}
+	c.mu.Lock()
+	c.origins[as] = f
+	c.mu.Unlock()
 	return ro, nil
+}
+
+// origin tells which file of home a mapping of a body shows, by the device and
+// inode that /proc/PID/maps prints.
+func (c *cache) origin(dev, ino uint64) (checkpoint.File, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, ok := c.origins[inode{dev, ino}]
+	return f, ok
+}
+
+// mappedAs tells how maps print a file. On overlayfs and btrfs that is not the
+// device which stat(2) gives, so the file is mapped to see it.
+func mappedAs(fd int) (inode, error) {
+	mem, err := unix.Mmap(fd, 0, checkpoint.PageSize, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return inode{}, err
+	}
+	defer func() { _ = unix.Munmap(mem) }()
+	maps, err := linux.Mappings(unix.Getpid())
+	if err != nil {
+		return inode{}, err
+	}
+	at := addressOf(mem)
+	for _, m := range maps {
+		if at >= m.Start && at < m.End {
+			return inode{m.Dev, m.Ino}, nil
+		}
+	}
+	return inode{}, errors.New("own mapping not found")
 }
 
 func (c *cache) create() (fd int, tmp string, err error) {
