@@ -44,7 +44,7 @@ func (p *pod) cont(th *thread, sig int) {
 }
 
 func (p *pod) onEventStop(th *thread) {
-	if th.proc.stopped {
+	if th.proc.stopped || th.proc.isFreezing() {
 		th.held = true
 		return
 	}
@@ -102,7 +102,7 @@ func (p *pod) onDelivery(th *thread, sig int) {
 	case a.Handler == signals.IgnoreHandler, a.Handler == signals.DefaultHandler && signals.Default(sig) == signals.Ignore:
 		p.cont(th, 0)
 	case a.Handler == signals.DefaultHandler:
-		th.held = true
+		th.held, th.delivering = true, &si
 		p.out.Send(protocol.Default, protocol.DefaultMessage{PID: th.proc.pid, TID: th.tid, Info: si[:]})
 	default:
 		if a.Flags&signals.ResetHand != 0 {
@@ -140,7 +140,7 @@ func (p *pod) onSigtimedwaitEnd(th *thread) {
 			_, _ = linux.WriteMemory(th.here, th.waitPtr, head[:]) // just written by the kernel itself
 		}
 	}
-	if th.proc.stopped {
+	if th.proc.stopped || th.proc.isFreezing() {
 		th.held = true
 		return
 	}

@@ -165,7 +165,7 @@ func (p *pod) cloneGuest(th *thread, req *cloneRequest, childTID int) error {
 	}
 	child := &thread{tid: childTID, proc: th.proc}
 	if req.flags&unix.CLONE_THREAD == 0 {
-		child.proc = &proc{pid: childTID}
+		child.proc = &proc{pid: childTID, sharesVM: req.flags&unix.CLONE_VM != 0}
 		th.proc.mu.Lock()
 		child.proc.actions = th.proc.actions
 		th.proc.mu.Unlock()
@@ -194,7 +194,7 @@ func (p *pod) resume(th *thread, regs *linux.Regs, mask uint64) error {
 		return err
 	}
 	th.injecting.Store(false)
-	if th.proc.stopped {
+	if th.proc.stopped || th.proc.isFreezing() {
 		th.held = true
 		return nil
 	}
@@ -284,6 +284,10 @@ func (p *pod) startChild(parent, child *thread, req *cloneRequest, here int, sav
 	p.register(child)
 	if child.proc != parent.proc {
 		p.host.countGuest()
+		go p.takeEarly(child.proc.pid)
+	} else if child.proc.stopped || child.proc.isFreezing() {
+		child.held = true
+		return nil
 	}
 	return linux.Cont(here, 0)
 }
@@ -324,7 +328,11 @@ func (p *pod) callExec(th *thread, n *linux.Notif) {
 	}
 	call.Args[5] = st.SigBlk
 	th.special = func(th *thread, r *syscallfwd.Reply) {
-		if r.Flags&protocol.ReplyExec == 0 {
+		switch {
+		case r.Flags&protocol.ReplyHome != 0:
+			p.wentHome(th.proc, string(r.Outs))
+			return
+		case r.Flags&protocol.ReplyExec == 0:
 			p.respond(th.notifID, r.Ret)
 			return
 		}
@@ -338,6 +346,15 @@ func (p *pod) callExec(th *thread, n *linux.Notif) {
 		}()
 	}
 	p.send(th, call)
+}
+
+// wentHome ends the body of a process that executes a program at home.
+func (p *pod) wentHome(pr *proc, reason string) {
+	p.host.countHome(reason)
+	pr.mu.Lock()
+	pr.replaced = true
+	pr.mu.Unlock()
+	_ = unix.Kill(pr.body, unix.SIGKILL) // ESRCH: gone already
 }
 
 func (p *pod) exec(th *thread, ln *lane, outs []byte) error {

@@ -94,6 +94,7 @@ func (h *Host) Serve(sess *kkc.Session) {
 	async(sess, protocol.Kill, p.onKill)
 	async(sess, protocol.Stop, p.onStop)
 	async(sess, protocol.Continue, p.onContinue)
+	async(sess, protocol.Core, p.onCore)
 	sess.Start()
 	<-sess.Done()
 	p.close()

@@ -88,6 +88,7 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, ln *lane) error {
 		return err
 	}
 	p.host.countGuest()
+	p.takeEarly(im.PID)
 	return nil
 }
 

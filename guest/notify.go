@@ -81,6 +81,10 @@ func (p *pod) trapped(n *linux.Notif) {
 		p.respond(n.ID, -signals.ERESTARTNOINTR)
 		return
 	}
+	if th.proc.isFreezing() {
+		p.respond(n.ID, -signals.ERESTARTNOINTR) // it stops on its way out
+		return
+	}
 	p.route(th, n)
 }
 

@@ -59,10 +59,11 @@ type pod struct {
 	vdso     []linux.Mapping
 
 	mu      sync.RWMutex
-	threads map[int]*thread // by number here
-	home    map[int]*thread // by number at home
-	procs   map[int]*proc   // by pid at home
-	lanes   []*lane         // of ended threads, to be used again
+	threads map[int]*thread          // by number here
+	home    map[int]*thread          // by number at home
+	procs   map[int]*proc            // by pid at home
+	lanes   []*lane                  // of ended threads, to be used again
+	early   []protocol.SignalMessage // for processes not here yet
 
 	closing  bool
 	notified chan struct{} // the notification loop has ended

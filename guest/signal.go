@@ -22,7 +22,14 @@ func resetAction(a checkpoint.Action) checkpoint.Action {
 func (p *pod) onSignal(m protocol.SignalMessage) {
 	done := func() { p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID}) }
 	pr := p.procHome(m.PID)
-	if pr == nil || len(m.Info) != linux.SiginfoSize {
+	if pr == nil {
+		p.keepEarly(m)
+		return
+	}
+	if pr.isFreezing() {
+		return // home delivers what was not acknowledged, once the process is there
+	}
+	if len(m.Info) != linux.SiginfoSize {
 		done()
 		return
 	}
@@ -50,6 +57,44 @@ func (p *pod) onSignal(m protocol.SignalMessage) {
 		p.out.Send(protocol.Default, protocol.DefaultMessage{ID: m.ID, PID: m.PID, TID: m.TID, Info: m.Info})
 	default:
 		p.deliverTo(th, si, m)
+	}
+}
+
+// maxEarly bounds the signals kept for processes that are not here (yet).
+const maxEarly = 10000
+
+// keepEarly keeps a signal for a process whose body is still being made: home
+// knows a child before we do. What is kept for a process that has ended is
+// dropped with the oldest.
+func (p *pod) keepEarly(m protocol.SignalMessage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.procs[m.PID] != nil { // came in between
+		go p.onSignal(m)
+		return
+	}
+	if len(p.early) >= maxEarly {
+		p.early = p.early[1:]
+	}
+	p.early = append(p.early, m)
+}
+
+// takeEarly delivers what was kept for a process.
+func (p *pod) takeEarly(pid int) {
+	p.mu.Lock()
+	var mine []protocol.SignalMessage
+	rest := p.early[:0]
+	for _, m := range p.early {
+		if m.PID == pid {
+			mine = append(mine, m)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	p.early = rest
+	p.mu.Unlock()
+	for _, m := range mine {
+		p.onSignal(m)
 	}
 }
 
@@ -145,8 +190,8 @@ func (p *pod) onContinue(m protocol.ProcRef) {
 		}
 		pr.stopped = false
 		for _, th := range p.threadsOf(pr) {
-			if th.held && th.vfork == nil {
-				th.held = false
+			if th.held && th.vfork == nil && !pr.isFreezing() {
+				th.held, th.delivering = false, nil
 				p.cont(th, 0)
 			}
 		}

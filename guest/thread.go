@@ -20,7 +20,9 @@ type proc struct {
 	mu       sync.Mutex
 	actions  [65]checkpoint.Action
 	exiting  bool // has said so: its end is no surprise
-	replaced bool // an exec takes its place
+	replaced bool // an exec, or the process at home, takes its place
+	freezing bool // it is to go home: all threads stop
+	sharesVM bool // a vfork child: lives in its parent's memory
 
 	// sigHint is set whenever a signal was queued: the next trapped call of a
 	// thread looks whether one is waiting for it.
@@ -29,6 +31,12 @@ type proc struct {
 	// Tracer's thread only.
 	stopped bool // job control: all threads are to stand still
 	cpu     protocol.CPUTime
+}
+
+func (p *proc) isFreezing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.freezing
 }
 
 // action returns a signal's disposition.
@@ -68,9 +76,10 @@ type thread struct {
 	special  func(th *thread, r *syscallfwd.Reply)
 
 	// Tracer's thread only.
-	held    bool // stands in a stop until home has decided
-	vfork   *vforkWait
-	waitPtr uint64 // where rt_sigtimedwait puts the siginfo
+	held       bool // stands in a stop until home has decided
+	vfork      *vforkWait
+	waitPtr    uint64        // where rt_sigtimedwait puts the siginfo
+	delivering *signals.Info // the signal whose delivery stop it stands in for home's decision
 }
 
 type queued struct {

@@ -47,6 +47,10 @@ func (s *Supervisor) serveClone(th *thread, call *syscallfwd.Call, reply *syscal
 func (s *Supervisor) serveExec(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
 	mask := call.Args[5]
 	call.Args[5] = 0
+	if path := execString(call.Data, call.Args[0]); call.NR == unix.SYS_EXECVE && privileged(th.proc.pid, path) {
+		s.execPrivileged(th, call, mask, path, reply)
+		return
+	}
 	if mask != 0 {
 		s.setMask(th, mask)
 	}
@@ -69,6 +73,32 @@ func (s *Supervisor) serveExec(th *thread, call *syscallfwd.Call, reply *syscall
 	}
 	*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyExec, Outs: reply.Outs[:0]}
 	s.packImage(res, reply)
+}
+
+// execPrivileged executes a program that gains rights: traced by an ordinary
+// user it would not, so it is let go first and stays at home.
+func (s *Supervisor) execPrivileged(th *thread, call *syscallfwd.Call, mask uint64, path string, reply *syscallfwd.Reply) {
+	ret, isHome, err := s.execReleased(th, mask, func() (int64, bool) { return s.execute(th, call) })
+	if err != nil {
+		s.log.Error("cannot release a process for a privileged program", "pid", th.proc.pid, "path", path, "err", err)
+		_ = unix.Kill(th.proc.pid, unix.SIGKILL) // ESRCH: it is gone already
+		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
+		return
+	}
+	if !isHome {
+		s.setMask(th, 0)
+		s.answer(th, call, ret, false, reply)
+		return
+	}
+	reason := "executes " + path + ", which has rights of its own"
+	_ = s.tr.Do(func() { // ErrClosed: the job is ending
+		for _, t := range s.of(th.proc) {
+			s.remove(t.tid)
+			s.dropThread(t)
+		}
+		s.isHome(th.proc, reason, protocol.CPUTime{})
+	})
+	*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyHome, Outs: append(reply.Outs[:0], reason...)}
 }
 
 // inlinePages is how many bytes of pages go with the reply itself; more go over

@@ -10,6 +10,15 @@ import (
 	"homing/signals"
 )
 
+const siTkill = -6 // SI_TKILL: sent to a thread by tkill(2) or tgkill(2)
+
+// unackedSignal is a signal passed to the pod and not yet taken over by it.
+type unackedSignal struct {
+	pid, tid int
+	directed bool
+	info     signals.Info
+}
+
 // onSignal handles a signal-delivery stop: the home kernel accepted a signal
 // for the program. It is passed to the pod, which knows masks and handlers.
 // A thread that stands in a call is held until the pod has decided, so that
@@ -29,11 +38,11 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 		s.cont(th, 0)
 		return
 	}
-	const siTkill = -6
 	inCall := th.seq.Load() != 0
 	directed := signals.Code(&info) == siTkill ||
 		inCall && (sig == int(unix.SIGPIPE) || sig == int(unix.SIGXFSZ)) // sent by the call itself
 	s.signalID++
+	s.unacked[s.signalID] = unackedSignal{th.proc.pid, th.tid, directed, info}
 	s.out.Send(protocol.Signal, protocol.SignalMessage{
 		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Directed: directed, Info: info[:],
 	})
@@ -60,6 +69,7 @@ func (s *Supervisor) deliver(th *thread, sig int) {
 }
 
 func (s *Supervisor) release(id uint64) *thread {
+	delete(s.unacked, id)
 	th := s.heldBy[id]
 	delete(s.heldBy, id)
 	if th != nil && th.held == id {
@@ -126,6 +136,11 @@ func (s *Supervisor) onDefault(m protocol.DefaultMessage) {
 		return
 	}
 	s.tr.Post(func() {
+		if th := s.thread(m.TID); th != nil && signals.Default(sig) == signals.Core && coreWanted(th.proc.pid) {
+			delete(s.unacked, m.ID) // it travels with the process
+			s.out.Send(protocol.Core, m)
+			return
+		}
 		th := s.release(m.ID)
 		if th != nil {
 			s.deliver(th, sig)

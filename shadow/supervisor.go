@@ -58,9 +58,10 @@ type Supervisor struct {
 	spin  int
 	root  int // pid of the program
 
-	signalID uint64             // tracer's thread
-	heldBy   map[uint64]*thread // tracer's thread: threads held by a signal's number
-	strays   map[int]bool       // tracer's thread: new threads that stopped before they were known
+	signalID uint64                   // tracer's thread
+	heldBy   map[uint64]*thread       // tracer's thread: threads held by a signal's number
+	unacked  map[uint64]unackedSignal // tracer's thread
+	strays   map[int]bool             // tracer's thread: new threads that stopped before they were known
 	traceLog *traceLog
 
 	calls   atomic.Uint64
@@ -78,7 +79,7 @@ func newSupervisor(log *slog.Logger, node string, sess *kkc.Session) (*Superviso
 	s := &Supervisor{
 		table: table{threads: map[int]*thread{}, procs: map[int]*process{}, dead: map[int]*process{}},
 		log:   log, node: node, sess: sess, arena: a, code: stub.Code(),
-		strays: map[int]bool{}, heldBy: map[uint64]*thread{}, ended: make(chan struct{}),
+		strays: map[int]bool{}, heldBy: map[uint64]*thread{}, unacked: map[uint64]unackedSignal{}, ended: make(chan struct{}),
 	}
 	s.files.init()
 	s.out = protocol.NewOutbox(sess, log)
@@ -96,6 +97,7 @@ func (s *Supervisor) handlers() {
 	async(s, protocol.Died, s.onDied)
 	async(s, protocol.Report, s.onReport)
 	transaction(s, protocol.FileGet, s.sendFile)
+	transaction(s, protocol.ComeHome, s.comeHome)
 }
 
 func async[T any](s *Supervisor, typ string, f func(T)) {
@@ -248,12 +250,7 @@ func (s *Supervisor) processEnded(p *process) {
 	s.mu.Lock()
 	delete(s.procs, p.pid)
 	s.dead[p.pid] = p
-	left := 0
-	for _, q := range s.procs {
-		if q.getState() != home {
-			left++
-		}
-	}
+	left := len(s.procs)
 	s.mu.Unlock()
 	if left == 0 {
 		s.endOnce.Do(func() { close(s.ended) })

@@ -42,6 +42,16 @@ func (o *Outbox) Send(typ string, v any) {
 	}
 }
 
+// Flush waits until everything queued before has been handed to the session.
+func (o *Outbox) Flush() {
+	done := make(chan struct{})
+	o.Send("", done)
+	select {
+	case <-done:
+	case <-o.sess.Done():
+	}
+}
+
 func (o *Outbox) run() {
 	for {
 		select {
@@ -54,6 +64,10 @@ func (o *Outbox) run() {
 		o.queue = nil
 		o.mu.Unlock()
 		for _, m := range q {
+			if done, ok := m.v.(chan struct{}); ok {
+				close(done)
+				continue
+			}
 			if err := o.sess.Send(m.typ, m.v); err != nil {
 				o.log.Debug("message not sent", "type", m.typ, "err", err) // the session has ended
 			}

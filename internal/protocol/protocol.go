@@ -21,7 +21,8 @@ const (
 	Default    = "signal.default" // A node → home: DefaultMessage: let the home kernel act
 	Died       = "died"           // A node → home: DiedMessage
 	FileGet    = "file.get"       // T node → home: FileRequest → FileReply
-	ComeHome   = "proc.home"      // T node → home: ProcImage → Empty
+	ComeHome   = "proc.home"      // T node → home: ComeHomeRequest → Empty
+	Core       = "core"           // A home → node: DefaultMessage: bring the process home to dump core
 	Report     = "report"         // A node → home: ReportMessage
 )
 
@@ -49,6 +50,9 @@ type ProcImage struct {
 	Reason string // why it comes home
 	CPU    CPUTime
 }
+
+// ComeHomeRequest carries processes home: several if they share memory.
+type ComeHomeRequest struct{ Procs []ProcImage }
 
 // CPUTime is processor time in nanoseconds.
 type CPUTime struct{ User, System int64 }
@@ -110,4 +114,5 @@ const (
 	ReplyRepatriate = 1 << 1 // the call must be made at home natively; Outs is the reason
 	ReplyGone       = 1 << 2 // the shadow thread is dead
 	ReplyFile       = 1 << 3 // Outs describes the file to map
+	ReplyHome       = 1 << 4 // the process went home by itself (a privileged program); Outs is the reason
 )

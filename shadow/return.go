@@ -1,0 +1,606 @@
+package shadow
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"homing/checkpoint"
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/stub"
+	"homing/internal/tracer"
+	"homing/signals"
+)
+
+// Coming home: the shadow is filled with its guest's memory and threads' states
+// again, stub and arena are dropped, and it is released. After that it is an
+// ordinary process: no tracer, no filter, no forwarding.
+
+// comeHome serves ComeHome. An error means that the process could not be
+// rebuilt and has been killed, or that the request was refused and nothing was
+// touched.
+func (s *Supervisor) comeHome(ctx context.Context, req protocol.ComeHomeRequest) (any, error) {
+	if len(req.Procs) == 0 || len(req.Procs) > 1<<16 {
+		return nil, errors.New("no process to bring home")
+	}
+	back := make([]*returning, 0, len(req.Procs))
+	for i := range req.Procs {
+		r, err := s.receive(ctx, &req.Procs[i])
+		if err != nil {
+			return nil, err
+		}
+		back = append(back, r)
+	}
+	objects := sharedObjects{}
+	defer objects.close()
+	if err := objects.make(back); err != nil {
+		return nil, err
+	}
+	for _, r := range back {
+		if err := s.rebuild(r, objects); err != nil {
+			for _, all := range back {
+				tellUser(all.p.pid, fmt.Sprintf("homing: cannot bring process home: %v; it was killed\r\n", err))
+				_ = unix.Kill(all.p.pid, unix.SIGKILL) // ESRCH: it is gone already
+			}
+			s.log.Error("cannot bring process home", "pid", r.p.pid, "err", err)
+			return nil, err
+		}
+	}
+	var err error
+	if doErr := s.tr.Do(func() {
+		for _, r := range back {
+			if e := s.letGo(r); e != nil {
+				err = e
+			}
+		}
+	}); doErr != nil {
+		return nil, doErr
+	}
+	return protocol.Empty{}, err
+}
+
+// returning is a process on its way home.
+type returning struct {
+	p     *process
+	img   *protocol.ProcImage
+	pages []byte
+	// threads in the order of the image's
+	threads []*thread
+	late    []lateSignal
+}
+
+// lateSignal is a signal that the home kernel accepted and the pod has not taken.
+type lateSignal struct {
+	id       uint64
+	tid      int
+	directed bool
+	info     signals.Info
+}
+
+func (s *Supervisor) receive(ctx context.Context, img *protocol.ProcImage) (*returning, error) {
+	im := &img.Image
+	if err := im.Validate(); err != nil {
+		return nil, err
+	}
+	p := s.process(im.PID)
+	if p == nil || p.getState() != away {
+		return nil, fmt.Errorf("process %d is not away", im.PID)
+	}
+	r := &returning{p: p, img: img}
+	for _, t := range im.Threads {
+		th := s.thread(t.TID)
+		if th == nil || th.proc != p {
+			return nil, fmt.Errorf("process %d has no thread %d", im.PID, t.TID)
+		}
+		r.threads = append(r.threads, th)
+	}
+	if len(s.of(p)) != len(r.threads) {
+		return nil, fmt.Errorf("process %d has %d threads here, %d came", im.PID, len(s.of(p)), len(r.threads))
+	}
+	hole := linux.Range{Start: p.stub, End: p.arena + arenaSize}
+	for _, v := range im.VMAs {
+		if v.Start < hole.End && hole.Start < v.End {
+			return nil, fmt.Errorf("process %d has memory where its shadow's arena is", im.PID)
+		}
+	}
+	r.pages = make([]byte, im.PageBytes())
+	if img.Bulk != 0 {
+		if err := s.sess.BulkRecv(ctx, img.Bulk, r.pages); err != nil {
+			return nil, fmt.Errorf("pages of process %d: %w", im.PID, err)
+		}
+	}
+	return r, nil
+}
+
+// rebuild fills the shadow with the guest's memory and state.
+func (s *Supervisor) rebuild(r *returning, objects sharedObjects) error {
+	var err error
+	if doErr := s.tr.Do(func() { err = s.rebuildMemory(r, objects) }); doErr != nil {
+		return doErr
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.img.Image.WritePages(r.p.pid, r.pages); err != nil {
+		return err
+	}
+	if doErr := s.tr.Do(func() { err = s.rebuildThreads(r) }); doErr != nil {
+		return doErr
+	}
+	return err
+}
+
+func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
+	for _, th := range r.threads {
+		if err := s.halt(th, r); err != nil {
+			return err
+		}
+	}
+	leader := r.threads[0]
+	im := &r.img.Image
+	body := leader.body(s.arena)
+	maps, err := linux.Mappings(r.p.pid)
+	if err != nil {
+		return err
+	}
+	undo, err := raiseFileLimit(r.p.pid)
+	if err != nil {
+		return err
+	}
+	defer undo()
+	fds, err := s.openFiles(leader, body, im, objects)
+	if err != nil {
+		return err
+	}
+	place := &checkpoint.Place{
+		TID: leader.tid, Body: body,
+		Keep:     []linux.Range{{Start: r.p.stub, End: r.p.arena + arenaSize}},
+		OpenFile: func(i int) (int, []tracer.Call, error) { return fds.file[i], nil, nil },
+		Object: func(v checkpoint.VMA) ([]tracer.Call, bool) {
+			fd, ok := fds.object[v.Object]
+			if !ok {
+				return nil, false
+			}
+			return []tracer.Call{tracer.C(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), unix.MAP_SHARED|unix.MAP_FIXED, uint64(fd), v.Offset)}, true
+		},
+	}
+	for _, m := range maps {
+		switch m.Path {
+		case "[vvar]", "[vvar_vclock]", "[vdso]":
+			place.VDSO = append(place.VDSO, m)
+		}
+	}
+	if err := im.RestoreMemory(place); err != nil {
+		return err
+	}
+	var closes []tracer.Call
+	for _, fd := range fds.all {
+		closes = append(closes, tracer.C(unix.SYS_CLOSE, uint64(fd)))
+	}
+	if _, err := body.Inject(leader.tid, closes); err != nil {
+		return err
+	}
+	// Mirrored handlers that the guest no longer has.
+	for sig := 1; sig <= 64; sig++ {
+		if _, set := im.Actions[sig]; !set && r.p.caught&signals.Bit(sig) != 0 {
+			if im.Actions == nil {
+				im.Actions = map[int]checkpoint.Action{}
+			}
+			im.Actions[sig] = checkpoint.Action{}
+		}
+	}
+	return im.RestoreActions(place)
+}
+
+// halt stops an idle shadow thread; a signal that arrives meanwhile is kept.
+func (s *Supervisor) halt(th *thread, r *returning) error {
+	if err := linux.Interrupt(th.tid); err != nil {
+		return fmt.Errorf("stop thread %d: %w", th.tid, err)
+	}
+	for {
+		var ws unix.WaitStatus
+		_, err := linux.Wait(th.tid, &ws, 0, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return fmt.Errorf("wait for thread %d: %w", th.tid, err)
+		case ws.Exited() || ws.Signaled():
+			return &tracer.EndedError{TID: th.tid, Status: ws}
+		case linux.Event(ws) == linux.EventStop:
+			_, err := tracer.BlockSignals(th.tid)
+			return err
+		}
+		if linux.Event(ws) == 0 && ws.StopSignal() != unix.SIGTRAP {
+			var info signals.Info
+			if linux.GetSiginfo(th.tid, &info) == nil {
+				s.signalID++
+				r.late = append(r.late, lateSignal{id: s.signalID, tid: th.tid, directed: signals.Code(&info) == siTkill, info: info})
+			}
+		}
+		if err := linux.Cont(th.tid, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// descriptors of files opened in a shadow for the mappings of an image.
+type descriptors struct {
+	file   map[int]int
+	object map[uint64]int
+	all    []int
+}
+
+// openFiles makes the shadow open the files that the image maps, through the
+// supervisor's own descriptors: that works for removed files, too.
+func (s *Supervisor) openFiles(leader *thread, body *tracer.Body, im *checkpoint.Image, objects sharedObjects) (*descriptors, error) {
+	d := &descriptors{file: map[int]int{}, object: map[uint64]int{}}
+	own := "/proc/" + strconv.Itoa(os.Getpid()) + "/fd/"
+	var paths []byte
+	var calls []tracer.Call
+	scratch := body.Table + uint64(body.Size)
+	add := func(fd int, flags uint64) {
+		calls = append(calls, tracer.C(unix.SYS_OPENAT, uint64(1<<64-100), scratch+uint64(len(paths)), flags|unix.O_CLOEXEC))
+		paths = append(append(paths, own+strconv.Itoa(fd)...), 0)
+	}
+	for i, f := range im.Files {
+		fd, ok := s.files.descriptor(f)
+		if !ok {
+			return nil, fmt.Errorf("mapped file %s (inode %d) is not one this job opened", f.Path, f.Ino)
+		}
+		d.file[i] = len(calls)
+		add(fd, unix.O_RDONLY)
+	}
+	for id, fd := range objects {
+		d.object[id] = len(calls)
+		add(fd, unix.O_RDWR)
+	}
+	if len(paths) > tableSize {
+		return nil, fmt.Errorf("image maps too many files (%d)", len(im.Files))
+	}
+	if err := body.WriteScratch(leader.tid, paths); err != nil {
+		return nil, err
+	}
+	res, err := body.Inject(leader.tid, calls)
+	if err != nil {
+		return nil, fmt.Errorf("open the mapped files: %w", err)
+	}
+	for i, n := range d.file {
+		d.file[i] = int(res[n])
+	}
+	for id, n := range d.object {
+		d.object[id] = int(res[n])
+	}
+	for _, fd := range res {
+		d.all = append(d.all, int(fd))
+	}
+	return d, nil
+}
+
+// raiseFileLimit makes room for our descriptors in a process at its limit.
+func raiseFileLimit(pid int) (undo func(), err error) {
+	var old unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
+		return nil, fmt.Errorf("descriptor limit of process %d: %w", pid, err)
+	}
+	high := unix.Rlimit{Cur: old.Max, Max: old.Max}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &high, nil); err != nil {
+		return nil, fmt.Errorf("raise descriptor limit of process %d: %w", pid, err)
+	}
+	return func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &old, nil) }, nil // ESRCH: it is gone
+}
+
+// rebuildThreads gives all threads their state; they stay stopped.
+func (s *Supervisor) rebuildThreads(r *returning) error {
+	im := &r.img.Image
+	for id, l := range s.unacked {
+		if l.pid == r.p.pid {
+			r.late = append(r.late, lateSignal{id, l.tid, l.directed, l.info})
+			delete(s.unacked, id)
+		}
+	}
+	slices.SortFunc(r.late, func(a, b lateSignal) int { return int(int64(a.id - b.id)) })
+	for i, th := range r.threads {
+		t := &im.Threads[i]
+		pending := t.Pending
+		for _, l := range r.late {
+			if l.directed && l.tid == th.tid {
+				pending = append(pending, l.info)
+			}
+		}
+		if err := s.requeue(th, pending, true); err != nil {
+			return err
+		}
+		if i == 0 {
+			shared := im.Pending
+			for _, l := range r.late {
+				if !l.directed {
+					shared = append(shared, l.info)
+				}
+			}
+			if err := s.requeue(th, shared, false); err != nil {
+				return err
+			}
+		}
+		if i > 0 {
+			if err := t.RestoreThread(th.tid, th.body(s.arena)); err != nil {
+				return err
+			}
+		}
+	}
+	leader := r.threads[0]
+	t := &im.Threads[0]
+	if err := t.RestoreThread(leader.tid, leader.body(s.arena)); err != nil {
+		return err
+	}
+	return s.dropStub(leader, t)
+}
+
+// requeue makes a thread send itself pending signals with their own siginfo,
+// which only the process itself may do (rt_sigqueueinfo(2)).
+func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) error {
+	body := th.body(s.arena)
+	scratch := body.Table + uint64(body.Size)
+	for _, info := range infos {
+		if err := body.WriteScratch(th.tid, info[:]); err != nil {
+			return err
+		}
+		call := tracer.C(unix.SYS_RT_SIGQUEUEINFO, uint64(th.proc.pid), uint64(signals.Signo(&info)), scratch)
+		if directed {
+			call = tracer.C(unix.SYS_RT_TGSIGQUEUEINFO, uint64(th.proc.pid), uint64(th.tid), uint64(signals.Signo(&info)), scratch)
+		}
+		if _, err := body.Inject(th.tid, []tracer.Call{call}); err != nil {
+			return fmt.Errorf("restore pending signal: %w", err)
+		}
+	}
+	return nil
+}
+
+// dropStub unmaps stub and arena with a syscall instruction of the vDSO, and
+// sets the leader's registers for good.
+func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
+	at, err := vdsoSyscall(leader.proc.pid)
+	if err != nil {
+		return err
+	}
+	if _, err := tracer.BlockSignals(leader.tid); err != nil {
+		return err
+	}
+	regs := t.Regs
+	regs.Rip, regs.Rax, regs.Orig_rax = at, unix.SYS_MUNMAP, ^uint64(0)
+	regs.Rdi, regs.Rsi = leader.proc.stub, leader.proc.arena+arenaSize-leader.proc.stub
+	if err := linux.SetRegs(leader.tid, &regs); err != nil {
+		return err
+	}
+	if err := step(leader.tid); err != nil {
+		return err
+	}
+	if err := linux.GetRegs(leader.tid, &regs); err != nil {
+		return err
+	}
+	if regs.Rax != 0 {
+		return fmt.Errorf("unmap the stub: %w", unix.Errno(-int64(regs.Rax)))
+	}
+	if err := linux.SetRegs(leader.tid, &t.Regs); err != nil {
+		return err
+	}
+	return linux.SetSigmask(leader.tid, t.Mask)
+}
+
+func step(tid int) error {
+	if err := linux.Step(tid); err != nil {
+		return err
+	}
+	timer := time.AfterFunc(10*time.Second, func() { _ = unix.Kill(tid, unix.SIGKILL) })
+	defer timer.Stop()
+	for {
+		var ws unix.WaitStatus
+		_, err := linux.Wait(tid, &ws, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return err
+		case ws.Exited() || ws.Signaled():
+			return &tracer.EndedError{TID: tid, Status: ws}
+		case linux.Event(ws) == linux.EventStop:
+			if err := linux.Step(tid); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// vdsoSyscall finds a syscall instruction in a process's vDSO.
+func vdsoSyscall(pid int) (uint64, error) {
+	maps, err := linux.Mappings(pid)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range maps {
+		if m.Path != "[vdso]" {
+			continue
+		}
+		code := make([]byte, m.End-m.Start)
+		if _, err := linux.ReadMemory(pid, m.Start, code); err != nil {
+			return 0, fmt.Errorf("read the vDSO: %w", err)
+		}
+		if i := bytes.Index(code, []byte{0x0f, 0x05}); i >= 0 {
+			return m.Start + uint64(i), nil
+		}
+	}
+	return 0, errors.New("no syscall instruction in the vDSO")
+}
+
+// letGo releases a rebuilt process: it runs natively from here on.
+func (s *Supervisor) letGo(r *returning) error {
+	var err error
+	for i := len(r.threads) - 1; i >= 0; i-- {
+		th := r.threads[i]
+		if e := linux.Detach(th.tid, 0); e != nil && e != unix.ESRCH {
+			err = fmt.Errorf("release thread %d: %w", th.tid, e)
+		}
+		s.remove(th.tid)
+		s.dropThread(th)
+	}
+	s.isHome(r.p, r.img.Reason, r.img.CPU)
+	return err
+}
+
+// isHome notes that a process runs natively and watches for its end.
+func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
+	p.setState(home)
+	s.mu.Lock()
+	p.reason = reason
+	if cpu != (protocol.CPUTime{}) {
+		p.cpu = cpu
+	}
+	s.mu.Unlock()
+	s.log.Info("process is home", "pid", p.pid, "reason", reason)
+	pfd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		s.processEnded(p) // ended already
+		return
+	}
+	go func() {
+		defer unix.Close(pfd)
+		_, _ = linux.Poll([]unix.PollFd{{Fd: int32(pfd), Events: unix.POLLIN}}, -1)
+		s.processEnded(p)
+	}()
+}
+
+// sharedObjects are memfds, by object number, for memory that several
+// processes on their way home share.
+type sharedObjects map[uint64]int
+
+func (o sharedObjects) make(back []*returning) error {
+	sizes := map[uint64]uint64{}
+	for _, r := range back {
+		for _, v := range r.img.Image.VMAs {
+			if v.Object != 0 {
+				sizes[v.Object] = max(sizes[v.Object], v.Offset+v.End-v.Start)
+			}
+		}
+	}
+	for id, size := range sizes {
+		fd, err := unix.MemfdCreate("homing-shared", unix.MFD_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("shared memory: %w", err)
+		}
+		o[id] = fd
+		if err := unix.Ftruncate(fd, int64(size)); err != nil {
+			return fmt.Errorf("shared memory: %w", err)
+		}
+	}
+	return nil
+}
+
+func (o sharedObjects) close() {
+	for _, fd := range o {
+		unix.Close(fd)
+	}
+}
+
+// coreWanted tells whether the kernel would write a core file for a process,
+// see core(5).
+func coreWanted(pid int) bool {
+	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
+	if err == nil && bytes.HasPrefix(pattern, []byte{'|'}) {
+		return true
+	}
+	var lim unix.Rlimit
+	return unix.Prlimit(pid, unix.RLIMIT_CORE, nil, &lim) == nil && lim.Cur > 0
+}
+
+// privileged tells whether a process that executes path would gain rights
+// which the kernel denies to a traced process: set-user-ID, set-group-ID, file
+// capabilities (execve(2), ptrace(2)).
+func privileged(pid int, path string) bool {
+	if os.Geteuid() == 0 {
+		return false // a tracer with CAP_SYS_PTRACE costs nothing
+	}
+	base := "/proc/" + strconv.Itoa(pid)
+	if path == "" {
+		return false
+	}
+	if path[0] == '/' {
+		path = base + "/root" + path
+	} else {
+		path = base + "/cwd/" + path
+	}
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false
+	}
+	if st.Mode&unix.S_ISUID != 0 || st.Mode&unix.S_ISGID != 0 && st.Mode&unix.S_IXGRP != 0 {
+		return true
+	}
+	n, err := unix.Getxattr(path, "security.capability", nil)
+	return err == nil && n > 0
+}
+
+// execString reads the path argument out of an execve image.
+func execString(data []byte, off uint64) string {
+	if off >= uint64(len(data)) {
+		return ""
+	}
+	if i := bytes.IndexByte(data[off:], 0); i >= 0 {
+		return string(data[off : off+uint64(i)])
+	}
+	return ""
+}
+
+// execReleased lets a shadow execute a privileged program untraced, as the
+// ordinary process it is from then on. Should execve fail it is taken back.
+func (s *Supervisor) execReleased(th *thread, mask uint64, exec func() (int64, bool)) (ret int64, home bool, err error) {
+	var doErr error
+	if err := s.tr.Do(func() {
+		if doErr = s.halt(th, &returning{}); doErr == nil {
+			if doErr = linux.SetSigmask(th.tid, mask); doErr == nil {
+				doErr = linux.Detach(th.tid, 0)
+			}
+		}
+	}); err != nil {
+		return 0, false, err
+	}
+	if doErr != nil {
+		return 0, false, doErr
+	}
+	done := make(chan int64, 1)
+	go func() {
+		ret, _ := exec()
+		done <- ret
+	}()
+	for {
+		select {
+		case ret := <-done:
+			err := s.tr.Do(func() { doErr = linux.Seize(th.tid, traceOptions) })
+			if err == nil {
+				err = doErr
+			}
+			return ret, false, err
+		case <-time.After(300 * time.Microsecond):
+			if !hasStub(th.proc) {
+				return 0, true, nil
+			}
+		}
+	}
+}
+
+// hasStub tells whether a process is still our shadow. One whose maps we may
+// not read any more is a privileged program.
+func hasStub(p *process) bool {
+	var b [8]byte
+	_, err := linux.ReadMemory(p.pid, p.stub, b[:])
+	return err == nil && binary.LittleEndian.Uint64(b[:]) == binary.LittleEndian.Uint64(stub.Code())
+}
