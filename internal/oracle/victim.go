@@ -137,7 +137,7 @@ func (v *Victim) compile(cache, bin string) error {
 	}
 	cached := filepath.Join(cache, fmt.Sprintf("%s-%x", v.Name, h.Sum(nil)[:12]))
 	if _, err := os.Stat(cached); err != nil {
-		args := append([]string{"-O1", "-g", "-Wall", "-Wno-return-type", "-Wno-infinite-recursion", "-Wno-stringop-overread", "-Wno-stringop-overflow", "-Wno-nonnull", "-Wno-array-bounds", "-Wno-unused-result", "-pthread", "-o", cached + ".new", v.source}, v.cflags...)
+		args := append([]string{"-O1", "-g", "-w", "-Werror=implicit-function-declaration", "-pthread", "-o", cached + ".new", v.source}, v.cflags...)
 		args = append(args, "-lrt", "-lm")
 		if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("oracle: compile %s: %w\n%s", v.Name, err, out)
