@@ -92,6 +92,9 @@ func (p *pod) onDelivery(th *thread, sig int) {
 		p.cont(th, 0)
 		return
 	}
+	if th.suspended != nil {
+		p.unsuspend(th)
+	}
 	if signals.Uncarry(si[:]) {
 		if err := linux.SetSiginfo(th.here, &si); err != nil {
 			p.log.Error("set siginfo", "tid", th.tid, "err", err)

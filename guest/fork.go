@@ -8,9 +8,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/checkpoint"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
+	"homing/signals"
 	"homing/syscallfwd"
 )
 
@@ -168,6 +170,7 @@ func (p *pod) cloneGuest(th *thread, req *cloneRequest, childTID int) error {
 		child.proc = &proc{pid: childTID, sharesVM: req.flags&unix.CLONE_VM != 0}
 		th.proc.mu.Lock()
 		child.proc.actions = th.proc.actions
+		child.proc.kept.Store(th.proc.kept.Load())
 		th.proc.mu.Unlock()
 	}
 	here, cloneErr := p.injectClone(th, req, childTID)
@@ -369,6 +372,9 @@ func (p *pod) exec(th *thread, ln *lane, outs []byte) error {
 	if img.Image.PID != th.proc.pid {
 		return errors.New("image of another process")
 	}
+	if len(img.Image.Threads) == 0 {
+		return errors.New("image without threads")
+	}
 	pages := outs[4+n:]
 	if img.Bulk != 0 {
 		if img.Image.PageBytes() > 1<<40 {
@@ -379,10 +385,35 @@ func (p *pod) exec(th *thread, ln *lane, outs []byte) error {
 			return err
 		}
 	}
-	if err := p.tr.Do(func() { p.killBody(th) }); err != nil {
+	if err := p.tr.Do(func() {
+		img.Image.Pending, img.Image.Threads[0].Pending = p.takePending(th)
+		p.killBody(th)
+	}); err != nil {
 		return err
 	}
 	return p.load(&img.Image, pages, ln)
+}
+
+// takePending collects the signals that wait in the old body of a process that
+// has executed a new program, whose caller still waits in its execve: they stay
+// pending, execve(2). Tracer's thread.
+func (p *pod) takePending(caller *thread) (shared, own []signals.Info) {
+	st, err := linux.ReadStatus(caller.here)
+	if err != nil || st.SigPnd|st.ShdPnd == 0 {
+		return nil, nil
+	}
+	if linux.Interrupt(caller.here) != nil || !p.respond(caller.notifID, 0) || waitStop(caller.here) != nil {
+		return nil, nil // it is dying
+	}
+	if own, err = checkpoint.PendingSignals(caller.here, false); err == nil {
+		shared, err = checkpoint.PendingSignals(caller.here, true)
+	}
+	if err != nil {
+		p.log.Error("pending signals lost at exec", "pid", caller.proc.pid, "err", err)
+	}
+	uncarryAll(own)
+	uncarryAll(shared)
+	return shared, own
 }
 
 // killBody ends the old body of a process that has executed a new program; the

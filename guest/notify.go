@@ -73,6 +73,7 @@ func (p *pod) trapped(n *linux.Notif) {
 	th.notifID, th.args, th.special, th.sigwait = n.ID, n.Args, nil, false
 	th.entry = syscallfwd.Lookup(uint32(n.NR))
 	th.done, th.more = 0, false
+	th.hasTemp, th.tempPending = false, false
 	th.mu.Unlock()
 	if th.proc.sigHint.Swap(false) && deliverable(th.here) {
 		// A signal came before the call began: its handler runs first, then the
@@ -83,6 +84,9 @@ func (p *pod) trapped(n *linux.Notif) {
 	}
 	if th.proc.isFreezing() {
 		p.respond(n.ID, -signals.ERESTARTNOINTR) // it stops on its way out
+		return
+	}
+	if th.proc.kept.Load() != 0 && p.unkeep(th, *n) {
 		return
 	}
 	p.route(th, n)
@@ -122,7 +126,14 @@ func (p *pod) route(th *thread, n *linux.Notif) {
 		p.bringHome(th, th.entry.Name)
 		return
 	}
+	switch th.entry.Special {
+	case "pselect", "ppoll", "epoll_pwait":
+		p.applyTempMask(th)
+	}
 	p.forward(th, th.args)
+	if th.tempPending {
+		p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: th.seq})
+	}
 }
 
 // forward marshals the thread's call and sends it home.
@@ -194,7 +205,9 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 	sigs := th.sigs
 	th.sigs = nil
 	special := th.special
-	again := signals.IsRestart(r.Ret) && r.Flags == 0 && len(sigs) == 0 && !th.freezing
+	interrupted := r.Flags == 0 && (signals.IsRestart(r.Ret) || r.Ret == -int64(unix.EINTR))
+	suspend := interrupted && th.hasTemp && (len(sigs) > 0 || th.tempPending)
+	again := signals.IsRestart(r.Ret) && r.Flags == 0 && len(sigs) == 0 && !th.freezing && !suspend
 	if !again {
 		th.calling = false
 	}
@@ -206,6 +219,13 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 	case r.Flags&protocol.ReplyRepatriate != 0:
 		p.requeue(th, sigs)
 		p.bringHome(th, string(r.Outs))
+		return
+	case suspend:
+		p.requeue(th, sigs)
+		p.suspend(th)
+		return
+	case interrupted && th.freezing && len(sigs) == 0:
+		p.respond(id, -signals.ERESTARTNOINTR)
 		return
 	case again: // given up for nothing: make it again
 		p.send(th, th.call)

@@ -7,6 +7,7 @@ import (
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/signals"
+	"homing/syscallfwd"
 )
 
 func resetAction(a checkpoint.Action) checkpoint.Action {
@@ -40,6 +41,11 @@ func (p *pod) onSignal(m protocol.SignalMessage) {
 		return
 	}
 	th, waited := p.chooseThread(pr, sig, m)
+	if m.SignalFD && (waited && !p.waitsFor(pr)) {
+		pr.kept.Or(signals.Bit(sig))
+		p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID, Keep: true})
+		return
+	}
 	a := pr.action(sig)
 	ignored := a.Handler == signals.IgnoreHandler || a.Handler == signals.DefaultHandler && signals.Default(sig) == signals.Ignore
 	switch {
@@ -113,6 +119,43 @@ func (p *pod) deliverTo(th *thread, si signals.Info, m protocol.SignalMessage) {
 	p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID})
 }
 
+// waitsFor tells whether a thread of the process is in sigtimedwait.
+func (p *pod) waitsFor(pr *proc) bool {
+	for _, th := range p.threadsOf(pr) {
+		th.mu.Lock()
+		sigwait := th.sigwait
+		th.mu.Unlock()
+		if sigwait {
+			return true
+		}
+	}
+	return false
+}
+
+// unkeep looks whether a thread has unblocked signals that are kept at home for
+// a signalfd. If so its shadow unblocks them first, which brings them here; the
+// trapped call n follows after their handlers.
+func (p *pod) unkeep(th *thread, n linux.Notif) bool {
+	st, err := linux.ReadStatus(th.here)
+	if err != nil {
+		return false // it is dying
+	}
+	set := th.proc.kept.Load() &^ st.SigBlk
+	if set == 0 {
+		return false
+	}
+	th.proc.kept.And(^set)
+	p.forwardRaw(th, unix.SYS_RT_SIGPROCMASK, [6]uint64{set}, func(th *thread, _ *syscallfwd.Reply) {
+		if deliverable(th.here) {
+			p.respond(n.ID, -signals.ERESTARTNOINTR)
+			return
+		}
+		th.special = nil
+		p.route(th, &n)
+	})
+	return true
+}
+
 func (p *pod) leader(pr *proc) *thread {
 	if ths := p.threadsOf(pr); len(ths) > 0 {
 		return ths[0]
@@ -143,10 +186,13 @@ func (p *pod) chooseThread(pr *proc, sig int, m protocol.SignalMessage) (th *thr
 // sigtimedwait, which lifts the block meanwhile.
 func blocks(th *thread, sig int) bool {
 	th.mu.Lock()
-	sigwait := th.sigwait
+	sigwait, temp, mask := th.sigwait, th.calling && th.hasTemp, th.tempMask
 	th.mu.Unlock()
-	if sigwait {
+	switch {
+	case sigwait:
 		return true
+	case temp:
+		return mask&signals.Bit(sig) != 0
 	}
 	st, err := linux.ReadStatus(th.here)
 	if err != nil {
@@ -196,4 +242,90 @@ func (p *pod) onContinue(m protocol.ProcRef) {
 			}
 		}
 	})
+}
+
+// applyTempMask notes the temporary mask of ppoll and its like. The call goes
+// home without it; here it decides which signals end the wait.
+func (p *pod) applyTempMask(th *thread) {
+	mask, ok := syscallfwd.TempSigmask(th.entry, th.args, memory(th.here))
+	if !ok {
+		return
+	}
+	st, err := linux.ReadStatus(th.here)
+	th.mu.Lock()
+	defer th.mu.Unlock()
+	th.tempMask, th.hasTemp = mask, true
+	th.tempPending = err == nil && (st.SigPnd|st.ShdPnd)&^mask != 0
+}
+
+// suspend ends a wait with a temporary mask for a signal, which is queued
+// already: the thread makes rt_sigsuspend(2) with that mask instead, so that
+// its own kernel applies the mask, runs the handler, restores the mask and
+// returns EINTR, all in one.
+func (p *pod) suspend(th *thread) {
+	p.tr.Post(func() {
+		if err := p.suspendHere(th); err != nil && err != unix.ESRCH {
+			p.log.Error("cannot deliver a signal under a temporary mask", "tid", th.tid, "err", err)
+		}
+	})
+}
+
+func (p *pod) suspendHere(th *thread) error {
+	ptr, ok := tempMaskAddr(th)
+	if !ok {
+		p.respond(th.notifID, -int64(unix.EINTR))
+		return nil
+	}
+	if err := linux.Interrupt(th.here); err != nil {
+		return err
+	}
+	if !p.respond(th.notifID, -int64(unix.EINTR)) {
+		return unix.ESRCH
+	}
+	if err := waitStop(th.here); err != nil {
+		return err
+	}
+	var saved linux.Regs
+	if err := linux.GetRegs(th.here, &saved); err != nil {
+		return err
+	}
+	regs := saved
+	regs.Rip -= 2
+	regs.Rax, regs.Orig_rax = unix.SYS_RT_SIGSUSPEND, ^uint64(0)
+	regs.Rdi, regs.Rsi = ptr, 8
+	if err := linux.SetRegs(th.here, &regs); err != nil {
+		return err
+	}
+	th.suspended = &saved
+	return linux.Cont(th.here, 0)
+}
+
+// tempMaskAddr is where in the guest's memory the temporary mask lies.
+func tempMaskAddr(th *thread) (uint64, bool) {
+	for i := range th.entry.Args {
+		switch th.entry.Args[i].Kind {
+		case syscallfwd.KindSigmaskTemp:
+			return th.args[i], true
+		case syscallfwd.KindSigmaskPair:
+			var b [8]byte
+			_, err := linux.ReadMemory(th.here, th.args[i], b[:])
+			return le64(b[:]), err == nil
+		}
+	}
+	return 0, false
+}
+
+// unsuspend gives a thread back the argument registers of the call that suspend
+// replaced, before its handler's frame is built from them.
+func (p *pod) unsuspend(th *thread) {
+	saved := th.suspended
+	th.suspended = nil
+	var r linux.Regs
+	if err := linux.GetRegs(th.here, &r); err != nil {
+		return // it is dying
+	}
+	r.Rdi, r.Rsi = saved.Rdi, saved.Rsi
+	if err := linux.SetRegs(th.here, &r); err != nil && err != unix.ESRCH {
+		p.log.Error("set registers", "tid", th.tid, "err", err)
+	}
 }

@@ -28,6 +28,10 @@ type proc struct {
 	// thread looks whether one is waiting for it.
 	sigHint atomic.Bool
 
+	// kept are signals that stay pending at home for a signalfd, until the
+	// guest unblocks them.
+	kept atomic.Uint64
+
 	// Tracer's thread only.
 	stopped bool // job control: all threads are to stand still
 	cpu     protocol.CPUTime
@@ -75,9 +79,15 @@ type thread struct {
 	freezing bool     // it is to stop: a call given up is not made again
 	special  func(th *thread, r *syscallfwd.Reply)
 
+	// A temporary signal mask of the pending call (ppoll and its like).
+	tempMask    uint64
+	hasTemp     bool
+	tempPending bool // a signal that it unblocks was pending before the call
+
 	// Tracer's thread only.
 	held       bool // stands in a stop until home has decided
 	vfork      *vforkWait
+	suspended  *linux.Regs   // registers of a call replaced by rt_sigsuspend, see suspend
 	waitPtr    uint64        // where rt_sigtimedwait puts the siginfo
 	delivering *signals.Info // the signal whose delivery stop it stands in for home's decision
 }

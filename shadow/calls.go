@@ -160,6 +160,25 @@ func (s *Supervisor) serveSigaction(th *thread, call *syscallfwd.Call, reply *sy
 	s.answer(th, call, ret, gone, reply)
 }
 
+// serveSignalfd notes which signals descriptors of the process read.
+func (s *Supervisor) serveSignalfd(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	if call.ArgReloc&2 != 0 && call.Args[1]+8 <= uint64(len(call.Data)) {
+		th.proc.signalfd.Or(binary.LittleEndian.Uint64(call.Data[call.Args[1]:]))
+	}
+	ret, gone := s.execute(th, call)
+	s.answer(th, call, ret, gone, reply)
+}
+
+// serveUnblock makes a shadow thread unblock signals that were kept pending for
+// a signalfd; they arrive like any other.
+func (s *Supervisor) serveUnblock(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	c := syscallfwd.Call{Seq: call.Seq, NR: unix.SYS_RT_SIGPROCMASK, ArgReloc: 2, Size: 8, Data: make([]byte, 8)}
+	binary.LittleEndian.PutUint64(c.Data, call.Args[0])
+	c.Args = [6]uint64{unix.SIG_UNBLOCK, 0, 0, 8}
+	ret, gone := s.execute(th, &c)
+	s.answer(th, call, ret, gone, reply)
+}
+
 // noteExit takes up the processor time that an exiting guest reports.
 func (s *Supervisor) noteExit(th *thread, call *syscallfwd.Call) {
 	s.mu.Lock()

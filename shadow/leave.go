@@ -73,10 +73,8 @@ func (s *Supervisor) leave(th *thread) *execResult {
 	}
 	t.Regs.Rax, t.Regs.Orig_rax = 0, ^uint64(0)
 	t.Rseq = linux.Rseq{} // the kernel drops the old program's only after this stop
+	t.Pending = nil       // signals pending here arrive as soon as the shadow runs
 	im.Threads = []checkpoint.Thread{t}
-	if im.Pending, err = checkpoint.PendingSignals(th.tid, true); err != nil {
-		return &execResult{err: err}
-	}
 	st, err := linux.ReadStatus(th.tid)
 	if err != nil {
 		return &execResult{err: err}

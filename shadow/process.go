@@ -35,6 +35,8 @@ type process struct {
 	stopped bool        // in a group stop that we let happen
 	caught  uint64      // signals whose mirrored disposition is a handler
 
+	signalfd atomic.Uint64 // signals that a signalfd reads
+
 	// guarded by Supervisor.mu
 	comm     string
 	argv     []string

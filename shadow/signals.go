@@ -41,12 +41,13 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 	inCall := th.seq.Load() != 0
 	directed := signals.Code(&info) == siTkill ||
 		inCall && (sig == int(unix.SIGPIPE) || sig == int(unix.SIGXFSZ)) // sent by the call itself
+	onDescriptor := th.proc.signalfd.Load()&signals.Bit(sig) != 0
 	s.signalID++
 	s.unacked[s.signalID] = unackedSignal{th.proc.pid, th.tid, directed, info}
 	s.out.Send(protocol.Signal, protocol.SignalMessage{
-		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Directed: directed, Info: info[:],
+		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Directed: directed, Info: info[:], SignalFD: onDescriptor,
 	})
-	if !inCall {
+	if !inCall && !onDescriptor {
 		s.cont(th, 0)
 		return
 	}
@@ -88,8 +89,27 @@ func (s *Supervisor) onSignalDone(m protocol.SignalRef) {
 			return
 		}
 		s.retryInterrupted(th)
+		if m.Keep {
+			s.keep(th)
+			return
+		}
 		s.cont(th, 0)
 	})
+}
+
+// keep leaves the signal that a thread is stopped with pending in the shadow,
+// where a signalfd reads it: from now on the thread blocks it, and a blocked
+// signal that is delivered is queued again by the kernel.
+func (s *Supervisor) keep(th *thread) {
+	sig := signals.Signo(&th.heldInfo)
+	mask, err := linux.GetSigmask(th.tid)
+	if err != nil {
+		return // it is dying
+	}
+	if err := linux.SetSigmask(th.tid, mask|signals.Bit(sig)); err != nil {
+		return // likewise
+	}
+	s.cont(th, sig)
 }
 
 // retryInterrupted makes a stopped thread repeat a call that ended with EINTR

@@ -181,6 +181,10 @@ func (s *Supervisor) serveCall(call *syscallfwd.Call, reply *syscallfwd.Reply) b
 		s.serveMmap(th, call, reply)
 	case unix.SYS_WAIT4, unix.SYS_WAITID:
 		s.serveWait(th, call, reply)
+	case unix.SYS_RT_SIGPROCMASK:
+		s.serveUnblock(th, call, reply)
+	case unix.SYS_SIGNALFD, unix.SYS_SIGNALFD4:
+		s.serveSignalfd(th, call, reply)
 	default:
 		ret, gone := s.execute(th, call)
 		s.answer(th, call, ret, gone, reply)

@@ -18,11 +18,13 @@ import (
 // Info is a siginfo_t, see sigaction(2).
 type Info = linux.Siginfo
 
-// carried is the si_code of a siginfo in transit. rt_sigqueueinfo(2) lets one
-// process send another any negative si_code but SI_TKILL, and the kernel keeps
-// the rest of the structure as it is. So the true code travels in si_errno,
-// which signals leave at 0, and is put back when the signal is delivered.
-const carried = -0x484f4d
+// carried is the si_code of a siginfo in transit: SI_SIGIO. rt_sigqueueinfo(2)
+// lets one process send another any negative si_code but SI_TKILL, and with
+// this one the kernel translates neither si_pid nor si_uid between namespaces.
+// A guest has no descriptor that could raise SI_SIGIO of its own, so the code
+// is free to mean "carried". The true code travels in si_errno, which signals
+// leave at 0, and is put back when the signal is delivered.
+const carried = -5
 
 // Signo returns si_signo.
 func Signo(si *Info) int { return int(int32(binary.LittleEndian.Uint32(si[0:]))) }

@@ -65,11 +65,15 @@ type SignalMessage struct {
 	ID       uint64
 	PID, TID int
 	Directed bool // at the thread TID, not at the process
+	SignalFD bool // a signalfd at home reads it, if the guest blocks it
 	Info     []byte
 }
 
-// SignalRef names a signal.
-type SignalRef struct{ ID uint64 }
+// SignalRef says that a signal has been dealt with.
+type SignalRef struct {
+	ID   uint64
+	Keep bool // it stays pending at home, where a signalfd reads it
+}
 
 // AbandonMessage asks home to interrupt call Seq of thread TID; the answer is
 // the call's reply.
