@@ -78,14 +78,22 @@ func gather(ctx context.Context) *findings {
 
 func plainAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// podAttr makes the namespaces of a pod.
+// podAttr makes the namespaces of a pod, in which root is an ordinary user's
+// number.
 func podAttr() *syscall.SysProcAttr {
+	uid, gid := os.Geteuid(), os.Getegid()
+	if uid == 0 {
+		uid, gid = nobody, nobody
+	}
 	a := plainAttr()
 	a.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
+	a.Credential = &syscall.Credential{NoSetGroups: true}
 	return a
 }
+
+const nobody = 65534
 
 func childCommand(ctx context.Context, attr *syscall.SysProcAttr, args ...string) (*exec.Cmd, error) {
 	exe, err := os.Executable()

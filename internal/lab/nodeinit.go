@@ -158,6 +158,11 @@ func execNode(name string) error {
 	if err := unix.CloseRange(nodeReportFD+1, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close_range: %w", err)
 	}
+	// An ordinary user's node gives up its borrowed rights: without ambient
+	// capabilities execve(2) drops all, see capabilities(7).
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
 	argv := []string{"homing", "node", "--listen", "fd", "--name", name, "--state", "/state", "--report-fd", strconv.Itoa(nodeReportFD)}
 	env := []string{"HOME=/", "PATH=/", "LISTEN_FDS=1", "LISTEN_PID=1"}
 	return fmt.Errorf("execute the node: %w", unix.Exec("/homing", argv, env))

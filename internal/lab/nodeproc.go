@@ -95,9 +95,13 @@ func nodeCommand(root, state, name string) (*exec.Cmd, error) {
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 	}
 	if !hasCapability(unix.CAP_SYS_ADMIN) {
+		// The node keeps the user's own number and has, once NodeMain is done, no
+		// capability: as when an ordinary user starts `homing node`.
+		uid, gid := ordinary(os.Geteuid()), ordinary(os.Getegid())
 		attr.Cloneflags |= unix.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: os.Geteuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: os.Getegid(), Size: 1}}
+		attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 	}
 	return &exec.Cmd{
 		Path:        exe,
@@ -106,6 +110,15 @@ func nodeCommand(root, state, name string) (*exec.Cmd, error) {
 		Dir:         "/",
 		SysProcAttr: attr,
 	}, nil
+}
+
+// ordinary is a user's number inside: root of a container that may not mount
+// is nobody's root here either.
+func ordinary(id int) int {
+	if id == 0 {
+		return 65534
+	}
+	return id
 }
 
 // explainClone adds the remedy to the error of the clone(2) that starts a node.
