@@ -108,7 +108,11 @@ func (p *pod) callSigaction(th *thread, n *linux.Notif) {
 		p.pass(n.ID)
 		return
 	}
-	p.forwardRaw(th, unix.SYS_RT_SIGACTION, [6]uint64{uint64(sig), dispositionKind(a), a.Flags}, func(th *thread, r *syscallfwd.Reply) {
+	blocked := uint64(0)
+	if st, err := linux.ReadStatus(th.here); err == nil && st.SigBlk&signals.Bit(sig) != 0 {
+		blocked = 1
+	}
+	p.forwardRaw(th, unix.SYS_RT_SIGACTION, [6]uint64{uint64(sig), dispositionKind(a), a.Flags, blocked}, func(th *thread, r *syscallfwd.Reply) {
 		p.pass(th.notifID)
 	})
 }

@@ -123,12 +123,34 @@ func (p *pod) onSigtimedwait(th *thread) {
 	var r linux.Regs
 	if err := linux.GetRegs(th.here, &r); err == nil {
 		th.waitPtr = r.Rsi
+		p.wantSignals(th, r.Rdi)
 	}
 	th.mu.Lock()
 	th.sigwait = true
 	th.mu.Unlock()
 	if err := linux.ContSyscall(th.here, 0); err != nil && err != unix.ESRCH {
 		p.log.Error("cannot resume body", "tid", th.tid, "err", err)
+	}
+}
+
+// wantSignals tells home which signals, ignored otherwise, are waited for.
+func (p *pod) wantSignals(th *thread, setAddr uint64) {
+	var b [8]byte
+	if _, err := linux.ReadMemory(th.here, setAddr, b[:]); err != nil {
+		return // the call itself will say so
+	}
+	var set uint64
+	th.proc.mu.Lock()
+	for sig := 1; sig <= 64; sig++ {
+		a := th.proc.actions[sig]
+		if a.Handler == signals.IgnoreHandler || a.Handler == signals.DefaultHandler && signals.Default(sig) == signals.Ignore {
+			set |= signals.Bit(sig)
+		}
+	}
+	th.proc.mu.Unlock()
+	if set &= le64(b[:]); set&^th.wanted != 0 {
+		th.wanted |= set
+		p.out.Send(protocol.Wanted, protocol.WantedMessage{PID: th.proc.pid, Set: set})
 	}
 }
 

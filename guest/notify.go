@@ -238,9 +238,9 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 	ret := th.call.Scatter(memory(th.here), r)
 	if th.more || th.done > 0 {
 		var next bool
-		if ret, next = p.nextPart(th, ret); next {
+		if ret, next = th.nextPart(ret); next {
 			p.requeue(th, sigs)
-			p.forward(th, th.args)
+			p.forwardRest(th)
 			return
 		}
 	}
@@ -251,8 +251,9 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 	p.respond(id, ret)
 }
 
-// nextPart adds up the parts of a large read or write.
-func (p *pod) nextPart(th *thread, ret int64) (int64, bool) {
+// nextPart adds up the parts of a large transfer; next means that the rest is
+// to be made as well.
+func (th *thread) nextPart(ret int64) (total int64, next bool) {
 	if ret < 0 {
 		if th.done > 0 {
 			return int64(th.done), false
@@ -260,18 +261,25 @@ func (p *pod) nextPart(th *thread, ret int64) (int64, bool) {
 		return ret, false
 	}
 	th.done += uint64(ret)
-	if uint64(ret) < th.part || !th.more || !th.proc.mayContinue(th) {
-		return int64(th.done), false
-	}
-	return 0, true
+	return int64(th.done), uint64(ret) >= th.part && th.more
 }
 
-// mayContinue: a large write always goes on; a large read only of something
-// that is surely a file.
-func (pr *proc) mayContinue(th *thread) bool {
+// forwardRest makes the next part of a large transfer. Writing goes on as the
+// kernel would; reading only from what has an offset, because of a pipe, socket
+// or terminal the kernel would have returned what there was.
+func (p *pod) forwardRest(th *thread) {
 	switch th.entry.Nr {
 	case unix.SYS_READ, unix.SYS_READV:
-		return th.done%maxImage == 0 || th.part > 1<<20
+	default:
+		p.forward(th, th.args)
+		return
 	}
-	return true
+	p.forwardRaw(th, unix.SYS_LSEEK, [6]uint64{th.args[0], 0, unix.SEEK_CUR}, func(th *thread, r *syscallfwd.Reply) {
+		th.special = nil
+		if r.Ret < 0 {
+			p.respond(th.notifID, int64(th.done))
+			return
+		}
+		p.forward(th, th.args)
+	})
 }

@@ -88,6 +88,7 @@ type thread struct {
 	held       bool // stands in a stop until home has decided
 	vfork      *vforkWait
 	suspended  *linux.Regs   // registers of a call replaced by rt_sigsuspend, see suspend
+	wanted     uint64        // ignored signals that home was told it waits for
 	waitPtr    uint64        // where rt_sigtimedwait puts the siginfo
 	delivering *signals.Info // the signal whose delivery stop it stands in for home's decision
 }

@@ -51,14 +51,12 @@ func (s *Supervisor) serveExec(th *thread, call *syscallfwd.Call, reply *syscall
 		s.execPrivileged(th, call, mask, path, reply)
 		return
 	}
-	if mask != 0 {
-		s.setMask(th, mask)
-	}
+	s.setMask(th, mask)
 	th.exec = nil
 	ret, gone := s.execute(th, call)
 	if th.exec == nil {
-		if mask != 0 && !gone {
-			s.setMask(th, 0)
+		if !gone {
+			s.restoreMask(th)
 		}
 		s.answer(th, call, ret, gone, reply)
 		return
@@ -86,7 +84,7 @@ func (s *Supervisor) execPrivileged(th *thread, call *syscallfwd.Call, mask uint
 		return
 	}
 	if !isHome {
-		s.setMask(th, 0)
+		s.restoreMask(th)
 		s.answer(th, call, ret, false, reply)
 		return
 	}
@@ -126,6 +124,14 @@ func (s *Supervisor) sendBulk(id uint64, p []byte) {
 	}
 }
 
+// restoreMask gives a shadow thread the mask of our loop again.
+func (s *Supervisor) restoreMask(th *thread) {
+	var mask uint64
+	if s.tr.Do(func() { mask = th.proc.shadowMask(th) }) == nil {
+		s.setMask(th, mask)
+	}
+}
+
 func (s *Supervisor) setMask(th *thread, mask uint64) {
 	c := syscallfwd.Call{NR: unix.SYS_RT_SIGPROCMASK, ArgReloc: 2, Size: 8, Data: make([]byte, 8)}
 	binary.LittleEndian.PutUint64(c.Data, mask)
@@ -135,9 +141,19 @@ func (s *Supervisor) setMask(th *thread, mask uint64) {
 
 // serveSigaction mirrors a disposition: the home kernel must know what is
 // ignored and how children are reaped. Handlers themselves stay away.
-// Args: signal, 0 default / 1 ignored / 2 caught, sa_flags.
+// Args: signal, 0 default / 1 ignored / 2 caught, sa_flags, whether the guest
+// blocks the signal.
 func (s *Supervisor) serveSigaction(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
 	kind := call.Args[1]
+	sig, p := int(call.Args[0]), th.proc
+	if sig < 1 || sig > 64 {
+		s.fail(call, unix.EINVAL, reply)
+		return
+	}
+	ignored := kind == 1 || kind == 0 && signals.DefaultIgnored&signals.Bit(sig) != 0
+	if !ignored && call.Args[3] == 0 {
+		s.dropPending(th, sig)
+	}
 	c := syscallfwd.Call{Seq: call.Seq, NR: unix.SYS_RT_SIGACTION, ArgReloc: 2, Size: 32, Data: make([]byte, 32)}
 	handler, flags := kind, call.Args[2]&(signals.NoChildStop|signals.NoChildWait)
 	if kind == 2 {
@@ -149,15 +165,24 @@ func (s *Supervisor) serveSigaction(th *thread, call *syscallfwd.Call, reply *sy
 	c.Args = [6]uint64{call.Args[0], 0, 0, 8}
 	ret, gone := s.execute(th, &c)
 	if ret == 0 && !gone {
-		sig, caught, p := int(call.Args[0]), kind == 2, th.proc
-		s.tr.Post(func() {
+		_ = s.tr.Do(func() { // ErrClosed: the job is ending
 			p.caught &^= signals.Bit(sig)
-			if caught {
+			if kind == 2 {
 				p.caught |= signals.Bit(sig)
 			}
+			s.setIgnored(p, sig, ignored)
 		})
 	}
 	s.answer(th, call, ret, gone, reply)
+}
+
+// dropPending makes the home kernel forget a signal that arrived while the guest
+// ignored it, as it would have at once: sigaction(2) to SIG_IGN does that.
+func (s *Supervisor) dropPending(th *thread, sig int) {
+	c := syscallfwd.Call{NR: unix.SYS_RT_SIGACTION, ArgReloc: 2, Size: 32, Data: make([]byte, 32)}
+	binary.LittleEndian.PutUint64(c.Data, signals.IgnoreHandler)
+	c.Args = [6]uint64{uint64(sig), 0, 0, 8}
+	s.execute(th, &c)
 }
 
 // serveSignalfd notes which signals descriptors of the process read.

@@ -74,6 +74,13 @@ func (s *Supervisor) onEventStop(th *thread, sig unix.Signal) {
 		th.checkStop = false
 		s.out.Send(protocol.Continue, protocol.ProcRef{PID: th.proc.pid})
 	}
+	if th.remask {
+		th.remask = false
+		_ = linux.SetSigmask(th.tid, th.proc.shadowMask(th)) // ESRCH: it is dying
+	}
+	if th.abandon == 0 {
+		s.retryInterrupted(th)
+	}
 	s.resolveAbandon(th)
 	s.cont(th, 0)
 }

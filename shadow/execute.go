@@ -35,7 +35,12 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 	}
 	s.await(slot, stub.Requested, stub.Requested)
 	th.seq.Store(0)
-	return slot.Ret, th.gone.Load()
+	ret = slot.Ret
+	if moved := th.moved; moved > 0 { // written by the tracer before it resumed the call
+		th.moved = 0
+		ret = int64(moved) + max(ret, 0)
+	}
+	return ret, th.gone.Load()
 }
 
 // simple executes a call without data.

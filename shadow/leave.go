@@ -89,7 +89,8 @@ func (s *Supervisor) leave(th *thread) *execResult {
 	if err := im.ReadPages(p.pid, pages); err != nil {
 		return &execResult{err: err}
 	}
-	p.caught = 0
+	p.caught, p.wanted, p.ignored = 0, 0, signals.DefaultIgnored|st.SigIgn
+	p.signalfd.Store(0)
 	if err := s.park(th, im, maps); err != nil {
 		return &execResult{err: fmt.Errorf("make process %d a shadow: %w", p.pid, err)}
 	}
@@ -161,7 +162,12 @@ func (s *Supervisor) park(th *thread, im *checkpoint.Image, maps []linux.Mapping
 	return s.enterLoop(th)
 }
 
-// enterLoop points a stopped thread at the resident loop with no signal blocked.
+// shadowMask is what a shadow thread blocks while it runs our loop.
+func (p *process) shadowMask(th *thread) uint64 {
+	return p.ignored&^p.wanted | th.kept
+}
+
+// enterLoop points a stopped thread at the resident loop with its own mask.
 func (s *Supervisor) enterLoop(th *thread) error {
 	var r linux.Regs
 	if err := linux.GetRegs(th.tid, &r); err != nil {
@@ -172,7 +178,8 @@ func (s *Supervisor) enterLoop(th *thread) error {
 	if err := linux.SetRegs(th.tid, &r); err != nil {
 		return err
 	}
-	return linux.SetSigmask(th.tid, 0)
+	th.kept = 0
+	return linux.SetSigmask(th.tid, th.proc.shadowMask(th))
 }
 
 // freeRange finds room for size bytes. Programs place nothing themselves in

@@ -35,6 +35,11 @@ type process struct {
 	stopped bool        // in a group stop that we let happen
 	caught  uint64      // signals whose mirrored disposition is a handler
 
+	// ignored are the signals that the guest ignores, or that are ignored by
+	// default. The shadow blocks them, so that they do not disturb its calls: a
+	// call that the kernel would not have interrupted must not end early.
+	ignored  uint64        // tracer's thread
+	wanted   uint64        // tracer's thread: those of them that sigtimedwait waits for
 	signalfd atomic.Uint64 // signals that a signalfd reads
 
 	// guarded by Supervisor.mu
@@ -65,6 +70,9 @@ type thread struct {
 	pass      int  // signal to let through at its delivery stop
 	checkStop bool // was just told to stop: look whether it did
 	inListen  bool
+	remask    bool   // its signal mask is to be set anew at the next stop
+	kept      uint64 // signals it blocks for a signalfd
+	moved     uint64 // bytes that the pending call moved before an interruption; the lane's once the call has ended
 
 	// Owned by the lane that serves the thread's calls.
 	clone     *cloneRequest

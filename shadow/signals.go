@@ -106,6 +106,7 @@ func (s *Supervisor) keep(th *thread) {
 	if err != nil {
 		return // it is dying
 	}
+	th.kept |= signals.Bit(sig)
 	if err := linux.SetSigmask(th.tid, mask|signals.Bit(sig)); err != nil {
 		return // likewise
 	}
@@ -117,12 +118,77 @@ func (s *Supervisor) keep(th *thread) {
 // restarts by itself need nothing.
 func (s *Supervisor) retryInterrupted(th *thread) {
 	var r linux.Regs
-	if linux.GetRegs(th.tid, &r) != nil || r.Rip != th.proc.stub+stub.Called || int64(r.Rax) != -int64(unix.EINTR) {
+	if linux.GetRegs(th.tid, &r) != nil || r.Rip != th.proc.stub+stub.Called || th.seq.Load() == 0 {
 		return
 	}
-	r.Rip = th.proc.stub + stub.Begin
+	switch {
+	case int64(r.Rax) == -int64(unix.EINTR):
+		r.Rip = th.proc.stub + stub.Begin
+	case partial(&r):
+		th.moved += r.Rax
+		r.Rsi += r.Rax
+		r.Rdx -= r.Rax
+		r.Rax = r.Orig_rax
+		r.Rip = th.proc.stub + stub.Call
+	default:
+		return
+	}
 	r.Orig_rax = ^uint64(0)
 	_ = linux.SetRegs(th.tid, &r) // ESRCH: it is dying
+}
+
+// partial tells whether a call moved less than asked for where the kernel, not
+// interrupted, would have gone on: blocking writes, and receiving with
+// MSG_WAITALL. A descriptor that does not block ends the next try with EAGAIN.
+func partial(r *linux.Regs) bool {
+	if int64(r.Rax) <= 0 || r.Rax >= r.Rdx {
+		return false
+	}
+	switch r.Orig_rax {
+	case unix.SYS_WRITE, unix.SYS_SENDTO:
+		return true
+	case unix.SYS_RECVFROM:
+		return r.R10&unix.MSG_WAITALL != 0
+	}
+	return false
+}
+
+// setIgnored changes whether the guest ignores a signal, and with it the masks
+// of all shadow threads. Tracer's thread.
+func (s *Supervisor) setIgnored(p *process, sig int, ignored bool) {
+	old := p.ignored
+	p.ignored &^= signals.Bit(sig)
+	if ignored {
+		p.ignored |= signals.Bit(sig)
+	}
+	if p.ignored != old {
+		s.remaskAll(p)
+	}
+}
+
+// remaskAll has all shadow threads of a process set their masks anew.
+func (s *Supervisor) remaskAll(p *process) {
+	for _, th := range s.of(p) {
+		if th.held != 0 { // stands already
+			_ = linux.SetSigmask(th.tid, p.shadowMask(th)) // ESRCH: it is dying
+			continue
+		}
+		th.remask = true
+		_ = linux.Interrupt(th.tid) // likewise
+	}
+}
+
+// onWanted: a guest thread waits for signals with sigtimedwait, also for
+// ignored ones, which are then not to be held back here.
+func (s *Supervisor) onWanted(m protocol.WantedMessage) {
+	s.tr.Post(func() {
+		p := s.process(m.PID)
+		if p == nil || p.wanted|m.Set == p.wanted {
+			return
+		}
+		p.wanted |= m.Set
+		s.remaskAll(p)
+	})
 }
 
 // onAbandon interrupts a pending call; its reply tells the outcome.

@@ -95,6 +95,7 @@ func (s *Supervisor) handlers() {
 	async(s, protocol.SignalDone, s.onSignalDone)
 	async(s, protocol.Default, s.onDefault)
 	async(s, protocol.Died, s.onDied)
+	async(s, protocol.Wanted, s.onWanted)
 	async(s, protocol.Report, s.onReport)
 	transaction(s, protocol.FileGet, s.sendFile)
 	transaction(s, protocol.ComeHome, s.comeHome)

@@ -89,6 +89,9 @@ func Default(sig int) Action {
 	return Terminate
 }
 
+// DefaultIgnored is the set of signals whose default action is to be ignored.
+const DefaultIgnored = 1<<(unix.SIGCHLD-1) | 1<<(unix.SIGURG-1) | 1<<(unix.SIGWINCH-1) | 1<<(unix.SIGCONT-1)
+
 // Bit is the bit of a signal in a sigset.
 func Bit(sig int) uint64 { return 1 << uint(sig-1) }
 

@@ -19,6 +19,7 @@ const (
 	Abandon    = "abandon"        // A node → home: AbandonMessage
 	SignalDone = "signal.done"    // A node → home: SignalRef: the signal has been taken over
 	Default    = "signal.default" // A node → home: DefaultMessage: let the home kernel act
+	Wanted     = "signal.wanted"  // A node → home: WantedMessage
 	Died       = "died"           // A node → home: DiedMessage
 	FileGet    = "file.get"       // T node → home: FileRequest → FileReply
 	ComeHome   = "proc.home"      // T node → home: ComeHomeRequest → Empty
@@ -88,6 +89,12 @@ type DefaultMessage struct {
 	ID       uint64
 	PID, TID int
 	Info     []byte
+}
+
+// WantedMessage says that a guest waits for signals which it may ignore.
+type WantedMessage struct {
+	PID int
+	Set uint64
 }
 
 // DiedMessage says that a guest's body is gone without having been told to.
