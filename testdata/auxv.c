@@ -28,7 +28,8 @@ int main(int argc, char **argv)
 	int fd = MUST(open("/proc/self/auxv", O_RDONLY));
 	long n = MUST(read(fd, v, sizeof v)) / 16, same = 1;
 	for (long i = 0; i < n && v[2 * i]; i++)
-		same &= getauxval(v[2 * i]) == v[2 * i + 1];
+		if (v[2 * i] != AT_HWCAP && getauxval(v[2 * i]) != v[2 * i + 1]) /* the C library edits that one */
+			same = 0, printf("type %ld differs\n", v[2 * i]);
 	TRUE(n > 15 && same);
 	return 0;
 }

@@ -46,10 +46,10 @@ int main(void)
 	TRUE(tv.tv_sec == 4 && tv.tv_usec > 0);
 	handle(SIGALRM, hit, SA_RESTART);
 	setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 30000}}, NULL);
-	t.tv_sec = 3;
+	t.tv_sec = 3, t.tv_nsec = 0;
 	TAKES(30, nanosleep(&t, &rem));
 	TRUE(rem.tv_sec == 2 && rem.tv_nsec > 700000000);
-	t.tv_sec = 0;
+	t.tv_sec = 0, t.tv_nsec = 30000000;
 	TAKES(30, ppoll(NULL, 0, &t, NULL));
 	t.tv_nsec = 1000000000;
 	SHOW(nanosleep(&t, NULL));

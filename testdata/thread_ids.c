@@ -41,6 +41,8 @@ int main(void)
 	pthread_barrier_wait(&bar);
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
+	for (int i = 0; i < 1000 && syscall(SYS_tgkill, me, tids[0], 0) == 0; i++)
+		wait_ms(1); /* joined is a moment before gone */
 	TRUE(syscall(SYS_tgkill, me, tids[0], 0) == -1 && errno == ESRCH);
 	reap("child", spawn(child, &me));
 	pid_t c = spawn(child, &me);

@@ -318,3 +318,6 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// Kill sends a signal by number.
+func (p *Process) Kill(sig int) error { return syscall.Kill(p.Pid(), syscall.Signal(sig)) }
