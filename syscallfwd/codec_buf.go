@@ -46,7 +46,8 @@ func (e *Encoder) count(a *Arg) (n uint64, ok bool) {
 	return n, true
 }
 
-// span returns how many bytes the kernel may touch through argument a.
+// span returns how many bytes the kernel may touch through argument a. ok is
+// false when it refuses the number before it touches any.
 func (e *Encoder) span(a *Arg) (n uint64, ok bool) {
 	n, ok = e.count(a)
 	if n > taskSize {
@@ -55,6 +56,7 @@ func (e *Encoder) span(a *Arg) (n uint64, ok bool) {
 	n *= uint64(a.Size)
 	if a.Max > 0 && n > uint64(a.Max) {
 		n = uint64(a.Max)
+		ok = ok && a.flags&argRefused == 0
 	}
 	return n, ok
 }
@@ -111,17 +113,56 @@ func (e *Encoder) codeInData(i int, a *Arg) error {
 	if err != nil {
 		return err
 	}
-	if got < n && (got == 0 || a.flags&argWhole != 0) {
+	if got == n {
+		e.setArg(i, off)
+		return nil
+	}
+	if got == 0 || vectored(e.call.NR) == 0 {
 		e.unload(off)
 		e.call.Args[i] = Unmapped
 		return nil
 	}
-	if got < n {
-		e.unload(off + uint32(got))
-		e.call.Args[a.Len] = got
+	e.unload(off + uint32(got))
+	v, err := e.faultVector(i, a, got, n)
+	if err == nil {
+		e.setWord(v, off)
 	}
-	e.setArg(i, off)
-	return nil
+	return err
+}
+
+// vectored returns the call with a vector for one with a single buffer, 0 if
+// there is none.
+func vectored(nr uint32) uint32 {
+	switch nr {
+	case nrRead:
+		return nrReadv
+	case nrWrite:
+		return nrWritev
+	case nrPread64:
+		return nrPreadv
+	case nrPwrite64:
+		return nrPwritev
+	}
+	return 0
+}
+
+// faultVector turns a call with a buffer of n bytes, of which only the first
+// got exist, into one with a vector whose second entry faults: what the kernel
+// does then differs between files and pipes. It returns where the first base
+// belongs.
+func (e *Encoder) faultVector(i int, a *Arg, got, n uint64) (uint32, error) {
+	v, err := e.alloc(32, 8)
+	if err != nil {
+		return 0, err
+	}
+	e.putWord(v+8, got)
+	e.putWord(v+16, Unmapped)
+	e.putWord(v+24, n-got)
+	e.setArg(i, v)
+	e.call.Args[a.Len] = 2
+	e.call.Args[4] = 0 // high half of the offset
+	e.call.NR = vectored(e.call.NR)
+	return v, nil
 }
 
 // part selects what of a buffer goes into this call, when it is made in parts.
@@ -137,9 +178,8 @@ func (e *Encoder) part(a *Arg, ptr, n uint64) (uint64, uint64, error) {
 		}
 		n, e.more = room, true
 	}
-	if e.done > 0 {
-		e.advanceOffset()
-	}
+	e.advanceOffset()
+	e.asked = n
 	e.call.Args[a.Len] = n
 	return ptr, n, nil
 }
@@ -161,6 +201,9 @@ func (e *Encoder) room() uint64 {
 // advanceOffset moves the file offset of the positioned calls past what
 // earlier parts have moved; −1 means the file's own offset.
 func (e *Encoder) advanceOffset() {
+	if e.done == 0 {
+		return
+	}
 	switch e.call.NR {
 	case nrPread64, nrPwrite64, nrPreadv, nrPwritev, nrPreadv2, nrPwritev2:
 		if pos := int64(e.guest[3]); pos >= 0 {
@@ -169,8 +212,13 @@ func (e *Encoder) advanceOffset() {
 	}
 }
 
-// The calls that carry a file offset in argument 3.
+// Calls that a codec must know by number; those from nrPread64 on carry a file
+// offset in argument 3.
 const (
+	nrRead     = 0
+	nrWrite    = 1
+	nrReadv    = 19
+	nrWritev   = 20
 	nrPread64  = 17
 	nrPwrite64 = 18
 	nrPreadv   = 295
@@ -196,6 +244,9 @@ func (e *Encoder) codeOut(i int, a *Arg) error {
 		return ErrTooBig
 	case a.flags&argPrefill != 0:
 		return e.carryInOut(i, n, a.outKind(), a.segMode())
+	case e.usable(ptr, n) < n:
+		e.fault(i, n)
+		return nil
 	}
 	e.addLater(Out{Len: uint32(n), Kind: a.outKind()}, i, 0, 8)
 	e.addSeg(ptr, uint32(n), a.segMode())
@@ -259,6 +310,20 @@ func (e *Encoder) codeOutData(i int, a *Arg) error {
 	}
 	if n > uint64(e.limit) {
 		return ErrTooBig
+	}
+	switch u := e.usable(ptr, n); {
+	case u == n:
+	case u == 0:
+		e.fault(i, n)
+		return nil
+	case a.flags&argSplit != 0:
+		v, err := e.faultVector(i, a, u, n)
+		if err != nil {
+			return err
+		}
+		e.addLater(Out{Len: uint32(u), Kind: OutResult}, -1, v, align)
+		e.addSeg(ptr, uint32(u), mode)
+		return nil
 	}
 	const msgTrunc = 0x20 // TCP throws the data away, the result is their length
 	if a.flags&argPrefill != 0 || a.flags&argRecv != 0 && e.guest[3]&msgTrunc != 0 {

@@ -104,7 +104,7 @@ func codeMsgsnd(e *Encoder, i int, _ *Arg) error {
 	switch {
 	case err != nil:
 		return err
-	case got >= 8+n:
+	case got >= 8+n || got >= 8 && int64(e.word(off)) < 1: // a bad type is found before the text is read
 		e.setArg(i, off)
 	default:
 		e.unload(off)

@@ -90,9 +90,9 @@ func (e *Encoder) vector(t vecTarget, ptr, n uint64, a *Arg, fill bool) (int, er
 		return -1, err
 	}
 	if fill {
-		return e.fillVector(off, uint32(n))
+		return e.fillVector(t, a, off, uint32(n))
 	}
-	return -1, e.loadVector(off, uint32(n), a.Kind == KindIovIn)
+	return -1, e.loadVector(t, a, off, uint32(n))
 }
 
 // checkVector does what import_iovec does: false if the kernel will refuse the
@@ -137,9 +137,7 @@ func (e *Encoder) checkVector(off, n uint32) bool {
 func (e *Encoder) partVector(off, n uint32) error {
 	skip, room := e.done, e.room()
 	room -= min(room, 512*uint64(n)) // each buffer may need aligning
-	if e.done > 0 {
-		e.advanceOffset()
-	}
+	e.advanceOffset()
 	for k := range n {
 		w := off + 16*k
 		base, size := e.word(w), e.word(w+8)
@@ -147,35 +145,54 @@ func (e *Encoder) partVector(off, n uint32) error {
 		skip -= s
 		base, size = base+s, size-s
 		if size > room {
-			if room == 0 && k == 0 {
+			if room == 0 && e.asked == 0 {
 				return ErrTooBig
 			}
 			e.more, size = true, room
 		}
 		room -= size
+		e.asked += size
 		e.putWord(w, base)
 		e.putWord(w+8, size)
 	}
 	return nil
 }
 
-// fillVector makes one range for all buffers of a vector.
-func (e *Encoder) fillVector(off, n uint32) (int, error) {
-	total := uint64(0)
-	for k := range n {
-		total += e.word(off + 16*k + 8)
+// fillVector makes one range for all buffers of a vector, up to the first byte
+// of memory that is not there.
+func (e *Encoder) fillVector(t vecTarget, a *Arg, off, n uint32) (int, error) {
+	total, good := uint64(0), uint32(0)
+	for ; good < n; good++ {
+		w := off + 16*good
+		base, size := e.word(w), e.word(w+8)
+		got := e.usable(base, size)
+		if base == 0 {
+			got = 0
+		}
+		total += got
+		if got == size {
+			continue
+		}
+		var err error
+		if off, n, err = e.splitVector(t, a, off, n, good, got); err != nil {
+			return -1, err
+		}
+		if got > 0 {
+			good++
+		}
+		break
 	}
 	if total > uint64(e.limit) {
 		return -1, ErrTooBig
 	}
 	index := len(e.call.Outs)
 	align := uint32(8)
-	if n > 0 {
+	if good > 0 {
 		align = min(alignment(e.word(off), e.word(off+8)), 512)
 	}
-	e.later = append(e.later, deferred{out: uint32(index), align: align, word: off, arg: vecArray, n: n})
+	e.later = append(e.later, deferred{out: uint32(index), align: align, word: off, arg: vecArray, n: good})
 	e.call.Outs = append(e.call.Outs, Out{Len: uint32(total), Kind: OutResult})
-	for k := range n {
+	for k := range good {
 		w := off + 16*k
 		if size := e.word(w + 8); size > 0 {
 			e.addSeg(e.word(w), uint32(size), segData)
@@ -191,22 +208,18 @@ const (
 )
 
 // placeVector points the bases of a vector into the range at off, one after
-// the other. NULL stays, so that it still faults.
+// the other.
 func (e *Encoder) placeVector(d *deferred, off uint32) {
 	for k := range d.n {
 		w := d.word + 16*k
-		size := uint32(e.word(w + 8))
-		if e.word(w) != 0 {
-			e.setWord(w, off)
-		}
-		off += size
+		e.setWord(w, off)
+		off += uint32(e.word(w + 8))
 	}
 }
 
-// loadVector appends the data of a vector. At the first byte that cannot be
-// read the kernel stops: a stream (shorten) then takes what was readable; of a
-// message the whole entry faults, so that no truncated datagram is sent.
-func (e *Encoder) loadVector(off, n uint32, shorten bool) error {
+// loadVector appends the data of a vector, up to the first byte that cannot be
+// read.
+func (e *Encoder) loadVector(t vecTarget, a *Arg, off, n uint32) error {
 	for k := range n {
 		w := off + 16*k
 		base, size := e.word(w), e.word(w+8)
@@ -214,41 +227,59 @@ func (e *Encoder) loadVector(off, n uint32, shorten bool) error {
 			e.putWord(w, 0)
 			continue
 		}
-		if base == 0 {
-			e.cutVector(w, off+16*n, 0)
-			return nil
-		}
 		o, got, err := e.load(base, size, min(alignment(base, size), 512))
 		if err != nil {
 			return err
 		}
-		if got == size {
+		if got > 0 {
 			e.setWord(w, o)
+		}
+		if got == size {
 			continue
 		}
-		if !shorten || got == 0 {
-			e.unload(o)
-			e.putWord(w, Unmapped)
-			e.cutVector(w, off+16*n, 0)
-			return nil
-		}
 		e.unload(o + uint32(got))
-		e.setWord(w, o)
-		e.putWord(w+8, got)
-		e.cutVector(w, off+16*n, got)
-		return nil
+		_, _, err = e.splitVector(t, a, off, n, k, got)
+		return err
 	}
 	return nil
 }
 
-// cutVector ends a vector behind entry w, of which got bytes were readable.
-func (e *Encoder) cutVector(w, end uint32, got uint64) {
-	for w += 16; w < end; w += 16 {
-		e.putWord(w, Unmapped)
-		if got > 0 {
-			e.putWord(w+8, 0)
+// splitVector makes a vector fault at home where it does in the guest: after
+// got bytes of entry k. It returns the place and length of the vector, which
+// may have moved. Nothing is reached behind the fault.
+func (e *Encoder) splitVector(t vecTarget, a *Arg, off, n, k uint32, got uint64) (uint32, uint32, error) {
+	if got == 0 || k+2 > iovMax {
+		for j := k; j < n; j++ {
+			e.putWord(off+16*j, Unmapped)
+		}
+		return off, n, nil
+	}
+	rest := uint64(0)
+	for j := k; j < n; j++ {
+		rest += e.word(off + 16*j + 8)
+	}
+	to, err := e.alloc(16*uint64(k+2), 8)
+	if err != nil {
+		return 0, 0, err
+	}
+	copy(e.call.Data[to:], e.call.Data[off:off+16*(k+1)])
+	for _, r := range e.call.Relocs {
+		if r >= off && r < off+16*(k+1) {
+			e.call.Relocs = append(e.call.Relocs, to+r-off)
 		}
 	}
+	e.putWord(to+16*k+8, got)
+	e.putWord(to+16*(k+1), Unmapped)
+	e.putWord(to+16*(k+1)+8, rest-got)
+	// The old array is dead, but its words are still relocated: they stay valid.
+	if t.arg >= 0 {
+		e.setArg(t.arg, to)
+		e.call.Args[a.Len] = uint64(k + 2)
+	} else {
+		e.putWord(t.word, uint64(to))
+		e.putWord(t.word+8, uint64(k+2))
+	}
+	return to, k + 2, nil
 }
 
 // codeSockaddr carries an address that the kernel writes and its length word,
@@ -283,6 +314,8 @@ func (e *Encoder) codeSockaddr(i int, a *Arg) error {
 	case ptr == 0:
 	case !userRange(ptr, uint64(room)):
 		e.call.Args[i] = BadAddr
+	case room > 0 && e.usable(ptr, uint64(room)) == 0:
+		e.call.Args[i] = Unmapped
 	default:
 		e.addLater(Out{Len: room, Ref: off, Kind: OutWord32}, i, 0, 8)
 		e.addSeg(ptr, room, 0)
@@ -393,6 +426,9 @@ func (e *Encoder) msgPart(w uint32, n uint64, length uint32, fill bool) error {
 		e.putWord(w, BadAddr)
 		return nil
 	case n == 0:
+		e.putWord(w, Unmapped)
+		return nil
+	case fill && e.usable(ptr, n) == 0:
 		e.putWord(w, Unmapped)
 		return nil
 	case fill:

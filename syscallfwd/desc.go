@@ -66,6 +66,9 @@ func custom(name string, fn codec) Arg { return Arg{Kind: KindCustom, Name: name
 func (a Arg) with(f argFlags) Arg { a.flags |= f; return a }
 func (a Arg) max(n uint32) Arg    { a.Max = n; return a }
 
+// below says that the kernel refuses more than n bytes without touching any.
+func (a Arg) below(n uint32) Arg { return a.max(n).with(argRefused) }
+
 // int32 says that the length is a C int, and that the kernel rejects one below 0.
 func (a Arg) int32() Arg  { return a.with(argLen32 | argSigned) }
 func (a Arg) uint32() Arg { return a.with(argLen32) }

@@ -60,9 +60,11 @@ type Encoder struct {
 	done  uint64    // bytes of a split call that earlier parts have moved
 	parts bool      // take what fits
 	more  bool      // something was left out
+	asked uint64    // bytes this part asks for
 	later []deferred
 	tmp   [128]byte
 	str   strCache
+	good  [64]uint64 // pages lately seen mapped, by the low bits of their number
 }
 
 // Marshal makes the call entry with these arguments self-contained, reading
@@ -92,35 +94,7 @@ func (e *Encoder) MarshalPart(entry *Entry, tid int32, args [6]uint64, mem Memor
 	if err != nil {
 		return nil, 0, false, err
 	}
-	return c, e.partSize(entry), e.more, nil
-}
-
-// partSize is the number of bytes the marshalled part asks for.
-func (e *Encoder) partSize(entry *Entry) uint64 {
-	c := &e.call
-	for i := range entry.Args {
-		a := &entry.Args[i]
-		if a.flags&argSplit == 0 {
-			continue
-		}
-		if a.Kind == KindInData || a.Kind == KindOutData {
-			return c.Args[a.Len]
-		}
-		if c.ArgReloc&(1<<i) == 0 {
-			return 0
-		}
-		v, n := c.Args[i], uint64(uint32(c.Args[a.Len]))
-		if a.Kind == KindMsgIn {
-			v, n = e.word(uint32(v)+msgIov), e.word(uint32(v)+msgIovlen)
-		}
-		total := uint64(0)
-		for ; n > 0 && v+16 <= uint64(len(c.Data)); n-- {
-			total += e.word(uint32(v) + 8)
-			v += 16
-		}
-		return total
-	}
-	return 0
+	return c, e.asked, e.more, nil
 }
 
 func (e *Encoder) marshal(entry *Entry, tid int32, args [6]uint64, mem Memory, maxImage uint32) (*Call, error) {
@@ -134,6 +108,7 @@ func (e *Encoder) marshal(entry *Entry, tid int32, args [6]uint64, mem Memory, m
 		return c, nil
 	}
 	e.mem, e.limit, e.guest, e.more = mem, min(maxImage, MaxImage), args, false
+	e.asked = 0
 	e.later, e.str.n = e.later[:0], 0
 	for i := range entry.Args {
 		a := &entry.Args[i]

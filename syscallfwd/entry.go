@@ -122,7 +122,7 @@ const (
 	argPrefill                      // the kernel may leave some bytes alone: they travel both ways
 	argPartial                      // a readable first part is enough
 	argMust                         // a fault when writing back makes any result EFAULT
-	argWhole                        // a message: it faults as a whole
+	argRefused                      // more than Max is an error found before memory is touched
 	argRecv                         // recv: MSG_TRUNC in argument 3 may leave the buffer alone
 )
 

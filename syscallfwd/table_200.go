@@ -2,6 +2,13 @@ package syscallfwd
 
 const noteAIO = "The ring is memory shared with the home kernel."
 
+// epollMaxEvents is EP_MAX_EVENTS, idsMax the kernel's limit for lists of
+// ids: to ask for more is an error.
+const (
+	epollMaxEvents = (1<<31 - 1) / 12
+	idsMax         = 1_000_000
+)
+
 func rows200() []Entry {
 	return []Entry{
 		row(200, "tkill", Forward, "kill", "", pid("tid"), sig("sig")),
@@ -22,7 +29,7 @@ func rows200() []Entry {
 		row(214, "epoll_ctl_old", Local, "", noteNoSys),
 		row(215, "epoll_wait_old", Local, "", noteNoSys),
 		row(216, "remap_file_pages", Repatriate, "", "", addr("addr"), size("size"), flags("prot"), size("pgoff"), flags("flags")),
-		row(217, "getdents64", Forward, "", "", fd("fd"), outData("dirp", 2, 1).uint32().clamp(), size("count")),
+		row(217, "getdents64", Forward, "", "", fd("fd"), outData("dirp", 2, 1).int32().clamp(), size("count")),
 		row(218, "set_tid_address", Local, "", "", addr("tidptr")),
 		row(219, "restart_syscall", Local, "", ""),
 		row(220, "semtimedop", Forward, "", "", num("semid"), inN("sops", 2, 6).uint32().max(1<<16), size("nsops"), in("timeout", 16)),
@@ -39,7 +46,7 @@ func rows200() []Entry {
 		row(230, "clock_nanosleep", Forward, "cputimer", "Sleeps on home's clock; a clock of CPU time must run where the CPU time is spent.",
 			num("clockid"), flags("flags"), in("request", 16), custom("remain", codeRemain)),
 		row(231, "exit_group", Both, "exit", "The shadow ends first, so that the parent sees the true status.", num("status")),
-		row(232, "epoll_wait", Forward, "", "", fd("epfd"), outData("events", 2, 12).int32().clamp(), num("maxevents"), num("timeout")),
+		row(232, "epoll_wait", Forward, "", "", fd("epfd"), outData("events", 2, 12).int32().below(epollMaxEvents*12).clamp(), num("maxevents"), num("timeout")),
 		row(233, "epoll_ctl", Forward, "", "", fd("epfd"), num("op"), fd("fd"), in("event", 12)),
 		row(234, "tgkill", Forward, "kill", "", pid("tgid"), pid("tid"), sig("sig")),
 		row(235, "utimes", Forward, "", "", str("filename"), in("times", 32)),
@@ -92,7 +99,7 @@ func rows200() []Entry {
 		row(278, "vmsplice", Repatriate, "", "Puts the program's own pages into a pipe.", fd("fd"), addr("iov"), size("nr_segs"), flags("flags")),
 		row(279, "move_pages", Local, "", "The node's memory.", pid("pid"), size("count"), addr("pages"), addr("nodes"), addr("status"), flags("flags")),
 		row(280, "utimensat", Forward, "", "", fd("dirfd"), str("pathname"), in("times", 32), flags("flags")),
-		row(281, "epoll_pwait", Forward, "epoll_pwait", noteTempMask, fd("epfd"), outData("events", 2, 12).int32().clamp(), num("maxevents"), num("timeout"),
+		row(281, "epoll_pwait", Forward, "epoll_pwait", noteTempMask, fd("epfd"), outData("events", 2, 12).int32().below(epollMaxEvents*12).clamp(), num("maxevents"), num("timeout"),
 			vec(KindSigmaskTemp, "sigmask", 5), size("sigsetsize")),
 		row(282, "signalfd", Forward, "signalfd", "Signals of the mask stay pending at home, where the descriptor reads them.", fd("fd"), in("mask", 8), size("sizemask")),
 		row(283, "timerfd_create", Forward, "", "", num("clockid"), flags("flags")),

@@ -62,7 +62,7 @@ func rows300() []Entry {
 		row(438, "pidfd_getfd", Forward, "", "", fd("pidfd"), fd("targetfd"), flags("flags")),
 		row(439, "faccessat2", Forward, "", "", fd("dirfd"), str("pathname"), mode("mode"), flags("flags")),
 		row(440, "process_madvise", Repatriate, "", noteVM, fd("pidfd"), addr("iovec"), size("vlen"), num("advice"), flags("flags")),
-		row(441, "epoll_pwait2", Forward, "epoll_pwait", noteTempMask, fd("epfd"), outData("events", 2, 12).int32().clamp(), num("maxevents"), in("timeout", 16),
+		row(441, "epoll_pwait2", Forward, "epoll_pwait", noteTempMask, fd("epfd"), outData("events", 2, 12).int32().below(epollMaxEvents*12).clamp(), num("maxevents"), in("timeout", 16),
 			vec(KindSigmaskTemp, "sigmask", 5), size("sigsetsize")),
 		row(442, "mount_setattr", Forward, "", "", fd("dirfd"), str("pathname"), flags("flags"), inN("attr", 4, 1).max(pageSize), size("size")),
 		row(443, "quotactl_fd", Forward, "", "Quota commands newer than this table bring the process home.",
@@ -81,7 +81,7 @@ func rows300() []Entry {
 		row(455, "futex_wait", Local, "", "", addr("uaddr"), size("val"), flags("mask"), flags("flags"), addr("timeout"), num("clockid")),
 		row(456, "futex_requeue", Local, "", "", addr("waiters"), flags("flags"), num("nr_wake"), num("nr_requeue")),
 		row(457, "statmount", Forward, "", "", custom("req", codeSized), custom("buf", codeStatmount), size("bufsize"), flags("flags")),
-		row(458, "listmount", Forward, "", "", custom("req", codeSized), outData("mnt_ids", 2, 8).clamp(), size("nr_mnt_ids"), flags("flags")),
+		row(458, "listmount", Forward, "", "", custom("req", codeSized), outData("mnt_ids", 2, 8).below(idsMax*8).clamp(), size("nr_mnt_ids"), flags("flags")),
 		row(459, "lsm_get_self_attr", Forward, "", "", num("attr"), custom("ctx", codeSizedOut), vec(KindSocklen, "size", -1), flags("flags")),
 		row(460, "lsm_set_self_attr", Forward, "", "", num("attr"), inN("ctx", 2, 1).uint32().max(pageSize), size("size"), flags("flags")),
 		row(461, "lsm_list_modules", Forward, "", "", custom("ids", codeSizedOut), vec(KindSocklen, "size", -1), flags("flags")),
@@ -93,7 +93,7 @@ func rows300() []Entry {
 		row(467, "open_tree_attr", Forward, "", "", fd("dirfd"), str("filename"), flags("flags"), inN("attr", 4, 1).max(pageSize), size("size")),
 		row(468, "file_getattr", Forward, "", "", fd("dirfd"), str("pathname"), inoutN("attr", 3, 1).max(pageSize), size("size"), flags("at_flags")),
 		row(469, "file_setattr", Forward, "", "", fd("dirfd"), str("pathname"), inN("attr", 3, 1).max(pageSize), size("size"), flags("at_flags")),
-		row(470, "listns", Forward, "", "", custom("req", codeSized), outData("ns_ids", 2, 8).clamp(), size("nr_ns_ids"), flags("flags")),
+		row(470, "listns", Forward, "", "", custom("req", codeSized), outData("ns_ids", 2, 8).below(idsMax*8).clamp(), size("nr_ns_ids"), flags("flags")),
 		row(471, "rseq_slice_yield", Local, "", ""),
 	}
 }
