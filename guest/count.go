@@ -2,6 +2,9 @@ package guest
 
 import (
 	"context"
+	"time"
+
+	"homing/internal/protocol"
 )
 
 func (h *Host) countGuest() {
@@ -32,4 +35,39 @@ func (p *pod) context() context.Context {
 		cancel()
 	}()
 	return ctx
+}
+
+// reportInterval is how often home learns what its guests use, for `homing ps`.
+const reportInterval = time.Second
+
+// report tells home of the processor time of guests until the session ends.
+func (p *pod) report() {
+	tick := time.NewTicker(reportInterval)
+	defer tick.Stop()
+	last := map[int]protocol.CPUTime{}
+	for {
+		select {
+		case <-p.sess.Done():
+			return
+		case <-tick.C:
+		}
+		p.mu.RLock()
+		procs := make([]*proc, 0, len(p.procs))
+		for _, pr := range p.procs {
+			procs = append(procs, pr)
+		}
+		p.mu.RUnlock()
+		changed, now := map[int]protocol.CPUTime{}, map[int]protocol.CPUTime{}
+		for _, pr := range procs {
+			cpu := processTime(pr.body)
+			now[pr.pid] = cpu
+			if last[pr.pid] != cpu {
+				changed[pr.pid] = cpu
+			}
+		}
+		last = now
+		if len(changed) > 0 {
+			p.out.Send(protocol.Report, protocol.ReportMessage{CPU: changed})
+		}
+	}
 }

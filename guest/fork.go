@@ -344,7 +344,8 @@ func (p *pod) callExec(th *thread, n *linux.Notif) {
 		go func() {
 			if err := p.exec(th, ln, outs); err != nil {
 				p.log.Error("cannot start program", "pid", th.proc.pid, "err", err)
-				p.out.Send(protocol.Died, protocol.DiedMessage{PID: th.proc.pid, Reason: "cannot start its new program: " + err.Error()})
+				p.host.countHome("node cannot take it")
+				p.out.Send(protocol.Refused, protocol.DiedMessage{PID: th.proc.pid, Reason: err.Error()})
 			}
 		}()
 	}

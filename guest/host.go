@@ -96,6 +96,7 @@ func (h *Host) Serve(sess *kkc.Session) {
 	async(sess, protocol.Continue, p.onContinue)
 	async(sess, protocol.Core, p.onCore)
 	sess.Start()
+	go p.report()
 	<-sess.Done()
 	p.close()
 }

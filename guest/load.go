@@ -27,6 +27,7 @@ func (p *pod) startProcess(ctx context.Context, img protocol.ProcImage) (any, er
 		}
 	}
 	if err := p.load(&img.Image, pages, nil); err != nil {
+		p.host.countHome("node cannot take it")
 		return nil, err
 	}
 	return protocol.Empty{}, nil
@@ -82,6 +83,9 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, ln *lane) error {
 		}
 	}
 	if err != nil {
+		pr.mu.Lock()
+		pr.replaced = true
+		pr.mu.Unlock()
 		if th.here != 0 {
 			_ = unix.Kill(th.here, unix.SIGKILL) // ESRCH: gone already
 		}

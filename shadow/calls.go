@@ -3,7 +3,6 @@ package shadow
 import (
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -64,11 +63,10 @@ func (s *Supervisor) serveExec(th *thread, call *syscallfwd.Call, reply *syscall
 	res := th.exec
 	th.exec = nil
 	if res.err != nil {
-		tellUser(th.proc.pid, fmt.Sprintf("homing: %v; the program was killed\r\n", res.err))
-		_ = unix.Kill(th.proc.pid, unix.SIGKILL) // ESRCH: it is gone already
-		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
+		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyHome, Outs: append(reply.Outs[:0], res.home...)}
 		return
 	}
+	th.proc.unsent.Store(res)
 	*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyExec, Outs: reply.Outs[:0]}
 	s.packImage(res, reply)
 }
@@ -104,10 +102,11 @@ func (s *Supervisor) execPrivileged(th *thread, call *syscallfwd.Call, mask uint
 const inlinePages = 512 << 10
 
 func (s *Supervisor) packImage(res *execResult, reply *syscallfwd.Reply) {
+	inline := res.pages
 	if len(res.pages) > inlinePages {
 		res.image.Bulk = s.sess.NextBulkID()
 		go s.sendBulk(res.image.Bulk, res.pages)
-		res.pages = nil
+		inline = nil
 	}
 	meta, err := json.Marshal(res.image)
 	if err != nil {
@@ -115,7 +114,7 @@ func (s *Supervisor) packImage(res *execResult, reply *syscallfwd.Reply) {
 	}
 	reply.Outs = binary.LittleEndian.AppendUint32(reply.Outs, uint32(len(meta)))
 	reply.Outs = append(reply.Outs, meta...)
-	reply.Outs = append(reply.Outs, res.pages...)
+	reply.Outs = append(reply.Outs, inline...)
 }
 
 func (s *Supervisor) sendBulk(id uint64, p []byte) {

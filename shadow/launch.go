@@ -309,22 +309,19 @@ func (s *Supervisor) startProgram(th *thread) {
 		return
 	}
 	th.exec = nil
-	err := res.err
-	if err == nil {
-		if len(res.pages) > 0 {
-			res.image.Bulk = s.sess.NextBulkID()
-			go s.sendBulk(res.image.Bulk, res.pages)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-		defer cancel()
-		err = s.sess.Request(ctx, protocol.ProcStart, res.image, &protocol.Empty{})
+	if res.err != nil {
+		return // it runs at home
 	}
-	if err == nil {
-		return
+	th.proc.unsent.Store(res)
+	if len(res.pages) > 0 {
+		res.image.Bulk = s.sess.NextBulkID()
+		go s.sendBulk(res.image.Bulk, res.pages)
 	}
-	s.log.Error("cannot start the program away", "pid", th.proc.pid, "node", s.node, "err", err)
-	tellUser(th.proc.pid, fmt.Sprintf("homing: cannot start the program on node %s: %v\r\n", s.node, err))
-	_ = unix.Kill(th.proc.pid, unix.SIGKILL) // ESRCH: it is gone already
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if err := s.sess.Request(ctx, protocol.ProcStart, res.image, &protocol.Empty{}); err != nil {
+		s.runAtHome(th.proc, fmt.Sprintf("node %s cannot take it: %v", s.node, err))
+	}
 }
 
 // openLog writes what a supervisor has to say to <state>/log; HOMING_LOG=debug

@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -43,13 +44,44 @@ func (s *Supervisor) onExec(th *thread) {
 	}
 	res := s.leave(th)
 	if res.err != nil {
-		s.log.Error("cannot leave at exec", "pid", th.tid, "err", res.err)
+		res.home = s.stayHome(th, res.err)
 	}
+	slot := s.arena.slot(th.slot)
 	th.exec = res
-	publish(s.arena.slot(th.slot), execDone) // from here on th.exec is the lane's
+	publish(slot, execDone) // from here on th.exec is the lane's
 	if res.err == nil {
 		s.cont(th, 0)
 	}
+}
+
+// stayHome lets a program that cannot leave run on natively, as if it had not
+// been asked to. Nothing has been done to it yet. It reports why.
+func (s *Supervisor) stayHome(th *thread, why error) string {
+	if err := linux.Detach(th.tid, 0); err != nil && err != unix.ESRCH {
+		s.log.Error("cannot release a program that stays at home", "pid", th.tid, "err", err)
+	}
+	s.remove(th.tid)
+	th.gone.Store(true)
+	s.describe(th.proc)
+	s.log.Warn("program stays at home", "pid", th.tid, "err", why)
+	reason := stayReason(why)
+	s.isHome(th.proc, reason, protocol.CPUTime{})
+	return reason
+}
+
+var errCompat = errors.New("32-bit program")
+
+// stayReason says in a few words why a program could not leave at exec.
+func stayReason(err error) string {
+	switch {
+	case errors.Is(err, errCompat):
+		return errCompat.Error()
+	case errors.Is(err, unix.ENOMEM):
+		return "its limit on address space (ulimit -v) leaves no room for a shadow"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return "a program that its user may not read"
+	}
+	return "cannot leave: " + err.Error()
 }
 
 // execDone is a slot's state after a successful execve.
@@ -71,6 +103,10 @@ func (s *Supervisor) leave(th *thread) *execResult {
 	if err != nil {
 		return &execResult{err: err}
 	}
+	const compatCS = 0x23
+	if t.Regs.Cs == compatCS {
+		return &execResult{err: errCompat}
+	}
 	t.Regs.Rax, t.Regs.Orig_rax = 0, ^uint64(0)
 	t.Rseq = linux.Rseq{} // the kernel drops the old program's only after this stop
 	t.Pending = nil       // signals pending here arrive as soon as the shadow runs
@@ -89,10 +125,11 @@ func (s *Supervisor) leave(th *thread) *execResult {
 	if err := im.ReadPages(p.pid, pages); err != nil {
 		return &execResult{err: err}
 	}
+	t.Mask = st.SigBlk
 	p.caught, p.wanted, p.ignored = 0, 0, signals.DefaultIgnored|st.SigIgn
 	p.signalfd.Store(0)
 	if err := s.park(th, im, maps); err != nil {
-		return &execResult{err: fmt.Errorf("make process %d a shadow: %w", p.pid, err)}
+		return &execResult{err: fmt.Errorf("make it a shadow: %w", err)}
 	}
 	p.setState(away)
 	s.describe(p)
@@ -129,15 +166,27 @@ func (s *Supervisor) park(th *thread, im *checkpoint.Image, maps []linux.Mapping
 		return err
 	}
 	defer mem.Close()
+	boot := &tracer.Body{Stub: t.Regs.Rip, Table: (t.Regs.Rsp - 8192) &^ 15, Size: 4096}
+	lower, err := raiseLimit(p.pid, unix.RLIMIT_AS)
+	if err != nil {
+		return err
+	}
+	defer lower()
+	undo := make([]byte, stub.Trap+1)
+	if _, err := linux.ReadMemory(p.pid, t.Regs.Rip, undo); err != nil {
+		return fmt.Errorf("read the entry point: %w", err)
+	}
 	if _, err := mem.WriteAt(s.code[:stub.Trap+1], int64(t.Regs.Rip)); err != nil {
 		return fmt.Errorf("write at the entry point: %w", err)
 	}
-	boot := &tracer.Body{Stub: t.Regs.Rip, Table: (t.Regs.Rsp - 8192) &^ 15, Size: 4096}
 	if _, err := boot.Inject(th.tid, []tracer.Call{
 		tracer.C(unix.SYS_MMAP, p.stub, checkpoint.PageSize, unix.PROT_READ|unix.PROT_EXEC,
 			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uint64(0), 0),
 		tracer.C(unix.SYS_SHMAT, uint64(s.arena.shm.ID), p.arena, 0),
 	}); err != nil {
+		_, _ = mem.WriteAt(undo, int64(t.Regs.Rip)) // fails only if it is dying
+		_ = linux.SetRegs(th.tid, &t.Regs)
+		_ = linux.SetSigmask(th.tid, t.Mask)
 		return fmt.Errorf("map stub and arena (a limit on address space, ulimit -v, must leave room for 8 GiB of unused addresses): %w", err)
 	}
 	if _, err := mem.WriteAt(s.code, int64(p.stub)); err != nil {

@@ -35,6 +35,8 @@ type process struct {
 	stopped bool        // in a group stop that we let happen
 	caught  uint64      // signals whose mirrored disposition is a handler
 
+	unsent atomic.Pointer[execResult] // an image that has left, until its guest is known to run
+
 	// ignored are the signals that the guest ignores, or that are ignored by
 	// default. The shadow blocks them, so that they do not disturb its calls: a
 	// call that the kernel would not have interrupted must not end early.
@@ -90,6 +92,7 @@ type execResult struct {
 	image *protocol.ProcImage
 	pages []byte
 	err   error
+	home  string // why it stays at home instead
 }
 
 func (t *thread) body(a *arena) *tracer.Body {

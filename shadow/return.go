@@ -152,7 +152,7 @@ func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
 	if err != nil {
 		return err
 	}
-	undo, err := raiseFileLimit(r.p.pid)
+	undo, err := raiseLimit(r.p.pid, unix.RLIMIT_NOFILE)
 	if err != nil {
 		return err
 	}
@@ -286,17 +286,21 @@ func (s *Supervisor) openFiles(leader *thread, body *tracer.Body, im *checkpoint
 	return d, nil
 }
 
-// raiseFileLimit makes room for our descriptors in a process at its limit.
-func raiseFileLimit(pid int) (undo func(), err error) {
+// raiseLimit lifts a process's soft limit to its hard one, or, with the rights
+// for it, away, so that our work on it does not fail for the program's limits.
+func raiseLimit(pid, resource int) (undo func(), err error) {
 	var old unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &old); err != nil {
-		return nil, fmt.Errorf("descriptor limit of process %d: %w", pid, err)
+	if err := unix.Prlimit(pid, resource, nil, &old); err != nil {
+		return nil, fmt.Errorf("limits of process %d: %w", pid, err)
 	}
-	high := unix.Rlimit{Cur: old.Max, Max: old.Max}
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &high, nil); err != nil {
-		return nil, fmt.Errorf("raise descriptor limit of process %d: %w", pid, err)
+	high := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	if resource == unix.RLIMIT_NOFILE || unix.Prlimit(pid, resource, &high, nil) != nil {
+		high = unix.Rlimit{Cur: old.Max, Max: old.Max}
+		if err := unix.Prlimit(pid, resource, &high, nil); err != nil {
+			return nil, fmt.Errorf("raise limit of process %d: %w", pid, err)
+		}
 	}
-	return func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &old, nil) }, nil // ESRCH: it is gone
+	return func() { _ = unix.Prlimit(pid, resource, &old, nil) }, nil // ESRCH: it is gone
 }
 
 // rebuildThreads gives all threads their state; they stay stopped.
@@ -477,6 +481,37 @@ func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
 		_, _ = linux.Poll([]unix.PollFd{{Fd: int32(pfd), Events: unix.POLLIN}}, -1)
 		s.processEnded(p)
 	}()
+}
+
+// runAtHome rebuilds a program here whose image has left but whose guest the
+// node could not start: a program must not fail because it was to be moved.
+func (s *Supervisor) runAtHome(p *process, why string) {
+	res := p.unsent.Swap(nil)
+	leader := s.thread(p.pid)
+	if res == nil || leader == nil || s.lost.Load() {
+		return // it ran already, or is dead
+	}
+	s.log.Warn("program runs at home", "pid", p.pid, "reason", why)
+	res.image.Reason = why
+	r := &returning{p: p, img: res.image, pages: res.pages, threads: []*thread{leader}}
+	err := s.rebuild(r, nil)
+	if err == nil {
+		if doErr := s.tr.Do(func() { err = s.letGo(r) }); doErr != nil {
+			err = doErr
+		}
+	}
+	if err != nil {
+		s.log.Error("cannot run the program at home either", "pid", p.pid, "err", err)
+		tellUser(p.pid, fmt.Sprintf("homing: %s, and it cannot run at home: %v\r\n", why, err))
+		_ = unix.Kill(p.pid, unix.SIGKILL) // ESRCH: it is gone already
+	}
+}
+
+// onRefused: the node could not start the guest of a program just executed.
+func (s *Supervisor) onRefused(m protocol.DiedMessage) {
+	if p := s.process(m.PID); p != nil {
+		go s.runAtHome(p, fmt.Sprintf("node %s cannot take it: %s", s.node, m.Reason))
+	}
 }
 
 // sharedObjects are memfds, by object number, for memory that several

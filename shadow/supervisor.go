@@ -95,6 +95,7 @@ func (s *Supervisor) handlers() {
 	async(s, protocol.SignalDone, s.onSignalDone)
 	async(s, protocol.Default, s.onDefault)
 	async(s, protocol.Died, s.onDied)
+	async(s, protocol.Refused, s.onRefused)
 	async(s, protocol.Wanted, s.onWanted)
 	async(s, protocol.Report, s.onReport)
 	transaction(s, protocol.FileGet, s.sendFile)
@@ -167,6 +168,9 @@ func (s *Supervisor) serveCall(call *syscallfwd.Call, reply *syscallfwd.Reply) b
 		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
 		return true
 	}
+	if th.proc.unsent.Load() != nil {
+		th.proc.unsent.Store(nil) // its guest runs
+	}
 	switch call.NR {
 	case unix.SYS_CLONE:
 		s.serveClone(th, call, reply)
@@ -212,6 +216,11 @@ func (s *Supervisor) repatriate(call *syscallfwd.Call, reply *syscallfwd.Reply, 
 
 // kill ends everything the job still has here: the node is lost.
 func (s *Supervisor) kill(why string) {
+	select {
+	case <-s.ended:
+		return
+	default:
+	}
 	if !s.lost.CompareAndSwap(false, true) {
 		return
 	}

@@ -24,6 +24,7 @@ const (
 	FileGet    = "file.get"       // T node → home: FileRequest → FileReply
 	ComeHome   = "proc.home"      // T node → home: ComeHomeRequest → Empty
 	Core       = "core"           // A home → node: DefaultMessage: bring the process home to dump core
+	Refused    = "refused"        // A node → home: DiedMessage: the guest of an executed program cannot start
 	Report     = "report"         // A node → home: ReportMessage
 )
 
