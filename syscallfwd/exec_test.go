@@ -46,3 +46,13 @@ func TestPaths(t *testing.T) {
 		t.Fatalf("statx = %d", r)
 	}
 }
+
+func tempFile(t *testing.T) uint64 {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return uint64(f.Fd())
+}
