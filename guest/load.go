@@ -124,6 +124,13 @@ func (p *pod) build(th *thread, im *checkpoint.Image) error {
 			return err
 		}
 	}
+	if _, ok := im.Actions[int(unix.SIGCHLD)]; !ok {
+		// The pod's first process, from which the body was cloned, ignores it.
+		if im.Actions == nil {
+			im.Actions = map[int]checkpoint.Action{}
+		}
+		im.Actions[int(unix.SIGCHLD)] = checkpoint.Action{}
+	}
 	return im.RestoreActions(place)
 }
 
