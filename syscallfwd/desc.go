@@ -39,11 +39,6 @@ func inData(name string, count int8) Arg {
 // out is an object of n bytes that the kernel writes.
 func out(name string, n uint32) Arg { return Arg{Kind: KindOut, Name: name, Size: n, Len: -1} }
 
-// outN is an array that the kernel fills completely.
-func outN(name string, count int8, n uint32) Arg {
-	return Arg{Kind: KindOut, Name: name, Size: n, Len: count}
-}
-
 // outData is an array of which the kernel fills as many elements as it returns.
 func outData(name string, count int8, n uint32) Arg {
 	return Arg{Kind: KindOutData, Name: name, Size: n, Len: count}

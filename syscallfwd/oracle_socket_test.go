@@ -221,3 +221,27 @@ var _ = oracle("polling", func(p *program) {
 	p.call("epoll_wait", e, ev, 5, 0)
 	p.close(r, w, e)
 })
+
+// TCP returns the length of data that MSG_TRUNC threw away and leaves the
+// buffer alone.
+var _ = oracle("thrown away", func(p *program) {
+	l := p.must("socket", syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	p.must("bind", l, p.put([]byte{2, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}), 16)
+	p.must("listen", l, 1)
+	name := p.buf(16)
+	p.must("getsockname", l, name, p.words(16))
+	c := p.must("socket", syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	p.must("connect", c, name, 16)
+	a := p.must("accept4", l, 0, 0, 0)
+	b := p.buf(8)
+	p.must("write", c, p.str("0123456789"), 10)
+	p.call("recvfrom", a, b, 2, 0x20, 0, 0)
+	p.show(b, 8)
+	p.call("recvmsg", a, p.msghdr(0, 0, p.words(b, 1, b+4, 1), 2, 0, 0, 0), 0x20)
+	p.show(b, 8)
+	p.call("recvmsg", a, p.msghdr(0, 0, p.words(b, 8), 1, 0, 0, 0), 0x140)
+	p.show(b, 8)
+	p.call("ioctl", a, 0x8905, b)
+	p.show(b, 4)
+	p.close(a, c, l)
+})
