@@ -6,7 +6,7 @@ BIN     := bin/homing
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # One static file that needs nothing on the machine it is copied to.
-TAGS    := netgo,osusergo
+TAGS    := netgo,osusergo,urfave_cli_no_docs
 LDFLAGS := -s -w -linkmode external -extldflags "-static" -X main.version=$(VERSION)
 
 # What building needs, and what the tests run: NAME-OF-PROGRAM=DEBIAN-PACKAGE.
@@ -45,8 +45,7 @@ race: ## the tests of those packages that the race detector can follow
 	$(GO) test -race -timeout 10m $(RACE)
 
 bench: deps build ## figures beside their baselines: a table, and JSON in bench.json
-	HOMING=$(CURDIR)/$(BIN) $(GO) test -run '^$$' -bench . -benchtime 1s ./... | tee bench.out
-	@if [ -d test/bench ]; then HOMING=$(CURDIR)/$(BIN) $(GO) run ./test/bench -json bench.json; fi
+	$(GO) run ./test/bench -homing $(CURDIR)/$(BIN) -json bench.json
 
 lint: ## gofmt, vet, staticcheck, and the rules of CONTRIBUTING
 	@scripts/lint
@@ -58,4 +57,4 @@ fuzz: ## fuzz each decoder of peer bytes for FUZZTIME (default 20s)
 	@scripts/fuzz
 
 clean: ## remove what was built
-	rm -rf bin bench.out bench.json
+	rm -rf bin bench.json
