@@ -136,6 +136,9 @@ func (c *cache) fetch(sess *kkc.Session, f checkpoint.File) (int, error) {
 	return ro, nil
 }
 
+// inMemory tells whether contents are kept in memory rather than in files.
+func (c *cache) inMemory() bool { return c.dir == "" }
+
 // origin tells which file of home a mapping of a body shows, by the device and
 // inode that /proc/PID/maps prints.
 func (c *cache) origin(dev, ino uint64) (checkpoint.File, bool) {

@@ -33,6 +33,11 @@ func init() {
 		unix.SYS_PRCTL:        (*pod).callPrctl,
 		unix.SYS_PRLIMIT64:    (*pod).callPrlimit,
 		unix.SYS_SETRLIMIT:    (*pod).callPrlimit,
+		unix.SYS_OPEN:         (*pod).callOpen,
+		unix.SYS_OPENAT:       (*pod).callOpen,
+		unix.SYS_OPENAT2:      (*pod).callOpen,
+		unix.SYS_GETRUSAGE:    (*pod).callRusage,
+		unix.SYS_TIMES:        (*pod).callRusage,
 	}
 }
 
@@ -41,8 +46,8 @@ func init() {
 func (p *pod) callExit(th *thread, n *linux.Notif) {
 	args := [6]uint64{n.Args[0]}
 	if n.NR == unix.SYS_EXIT_GROUP || len(p.threadsOf(th.proc)) == 1 {
-		cpu := processTime(th.proc.body)
-		args[1], args[2] = uint64(cpu.User), uint64(cpu.System)
+		t := p.total(th.proc)
+		args[1], args[2], args[3], args[4], args[5] = uint64(t.User), uint64(t.System), uint64(t.MaxRSS), uint64(t.MinFlt), uint64(t.MajFlt)
 		th.proc.mu.Lock()
 		th.proc.exiting = true
 		th.proc.mu.Unlock()
@@ -193,14 +198,4 @@ func (p *pod) limit(pr *proc, resource int, lim unix.Rlimit) {
 	if err := unix.Prlimit(pr.body, resource, &now, nil); err != nil {
 		p.log.Warn("limit not set", "pid", pr.pid, "resource", resource, "err", err)
 	}
-}
-
-// processTime is the processor time that a process has used here.
-func processTime(pid int) protocol.CPUTime {
-	st, err := linux.ReadStat("/proc/" + itoa(pid) + "/stat")
-	if err != nil {
-		return protocol.CPUTime{}
-	}
-	const tick = int64(1e9 / 100) // USER_HZ
-	return protocol.CPUTime{User: int64(st.UTime) * tick, System: int64(st.STime) * tick}
 }

@@ -59,7 +59,7 @@ func (p *pod) report() {
 		p.mu.RUnlock()
 		changed, now := map[int]protocol.CPUTime{}, map[int]protocol.CPUTime{}
 		for _, pr := range procs {
-			cpu := processTime(pr.body)
+			cpu := p.used(pr)
 			now[pr.pid] = cpu
 			if last[pr.pid] != cpu {
 				changed[pr.pid] = cpu

@@ -70,6 +70,7 @@ func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	p.mu.Unlock()
 	p.releaseVfork(pr.pid)
 	p.host.countCPU(ru.Utime.Nano() + ru.Stime.Nano())
+	p.bodyEnded(pr, ru)
 	pr.mu.Lock()
 	expected := pr.exiting || pr.replaced || closing
 	pr.mu.Unlock()

@@ -424,6 +424,7 @@ func (p *pod) killBody(caller *thread) {
 	pr.mu.Lock()
 	pr.replaced = true
 	pr.mu.Unlock()
+	p.acct.carry(pr.pid, p.total(pr))
 	p.mu.Lock()
 	caller.lane = nil
 	p.mu.Unlock()

@@ -90,6 +90,7 @@ func (h *Host) Serve(sess *kkc.Session) {
 	p := newPod(h, sess)
 	transaction(sess, protocol.PodOpen, p.open)
 	transaction(sess, protocol.ProcStart, p.startProcess)
+	transaction(sess, protocol.ProcUsage, p.usage)
 	async(sess, protocol.Signal, p.onSignal)
 	async(sess, protocol.Kill, p.onKill)
 	async(sess, protocol.Stop, p.onStop)

@@ -57,6 +57,7 @@ type pod struct {
 	initCmd  *exec.Cmd
 	listener int
 	vdso     []linux.Mapping
+	acct     accounts
 
 	mu      sync.RWMutex
 	threads map[int]*thread          // by number here
@@ -219,6 +220,7 @@ func (p *pod) takeInit() error {
 		return err
 	}
 	p.vdso = vdsoOf(maps)
+	p.acct.setPeak(p.init)
 	return nil
 }
 

@@ -93,7 +93,7 @@ func (p *pod) sendHome(pr *proc, th *thread, reason string) error {
 		if err := im.ReadPages(m.body, buf); err != nil {
 			return fmt.Errorf("read memory: %w", err)
 		}
-		img := protocol.ProcImage{Image: *im, Reason: reason, CPU: processTime(m.body)}
+		img := protocol.ProcImage{Image: *im, Reason: reason, CPU: p.total(m)}
 		if len(buf) > 0 {
 			img.Bulk = p.sess.NextBulkID()
 		}

@@ -1,10 +1,12 @@
 package shadow
 
 import (
+	"context"
 	"encoding/binary"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +19,7 @@ func (s *Supervisor) onReport(m protocol.ReportMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for pid, cpu := range m.CPU {
-		if p := s.procs[pid]; p != nil {
+		if p := s.procs[pid]; p != nil && !p.told {
 			p.cpu = cpu
 		}
 	}
@@ -29,31 +31,134 @@ func (s *Supervisor) creditChild(th *thread, call *syscallfwd.Call, ret int64, r
 	pid := int(ret)
 	if call.NR == unix.SYS_WAITID {
 		info := outPart(reply.Outs, 0)
-		if len(info) < 16 {
+		if len(info) < 20 {
 			return
 		}
-		pid = int(int32(binary.LittleEndian.Uint32(info[12:])))
+		pid = int(int32(binary.LittleEndian.Uint32(info[16:])))
 	}
-	s.mu.Lock()
-	child := s.dead[pid]
-	if child == nil {
-		s.mu.Unlock()
+	used, ok := s.usedByDead(pid)
+	if !ok {
 		return
 	}
 	if call.NR == unix.SYS_WAIT4 || call.Args[3]&unix.WNOWAIT == 0 {
+		s.mu.Lock()
 		delete(s.dead, pid)
-		c := &th.proc.children
-		c.User += child.cpu.User + child.children.User
-		c.System += child.cpu.System + child.children.System
+		th.proc.children = th.proc.children.Plus(used)
+		s.mu.Unlock()
 	}
-	user, system := child.cpu.User+child.children.User, child.cpu.System+child.children.System
-	s.mu.Unlock()
-	const rusageSize = 144
 	for i := range 2 {
-		if ru := outPart(reply.Outs, i); len(ru) == rusageSize {
-			addTime(ru[0:16], user)
-			addTime(ru[16:32], system)
+		addUsage(outPart(reply.Outs, i), used)
+	}
+}
+
+// usedByDead is what a process that has ended and its children used away.
+func (s *Supervisor) usedByDead(pid int) (protocol.CPUTime, bool) {
+	s.mu.RLock()
+	child, running := s.dead[pid], s.procs[pid]
+	s.mu.RUnlock()
+	if child == nil && running != nil {
+		// Stopped or continued; or it has ended this moment, and the tracer's
+		// thread, which saw it before its parent could, is about to note it.
+		_ = s.tr.Do(func() {}) // ErrClosed: the job has ended
+		s.mu.RLock()
+		child = s.dead[pid]
+		s.mu.RUnlock()
+	}
+	if child == nil && running != nil && running.getState() == home && unix.Kill(pid, 0) == unix.ESRCH {
+		child = running // whoever watches it has not noticed yet
+	}
+	if child == nil {
+		return protocol.CPUTime{}, false
+	}
+	s.askUsage(child)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return child.cpu.Plus(child.children), true
+}
+
+// usageLimit bounds how long a wait call is delayed to learn what a killed
+// child has used.
+const usageLimit = 2 * time.Second
+
+// askUsage completes the account of a process that died without saying how
+// much it had used: it was killed here.
+func (s *Supervisor) askUsage(p *process) {
+	s.mu.RLock()
+	told := p.told
+	s.mu.RUnlock()
+	if told || p.getState() != away {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.sess.Context(), usageLimit)
+	defer cancel()
+	var used protocol.CPUTime
+	if err := s.sess.Request(ctx, protocol.ProcUsage, protocol.ProcRef{PID: p.pid}, &used); err != nil {
+		s.log.Debug("processor time of a killed process not learnt", "pid", p.pid, "err", err)
+		return // what was reported last has to do
+	}
+	s.mu.Lock()
+	p.cpu, p.told = used, true
+	s.mu.Unlock()
+}
+
+// serveRusage executes getrusage or times and adds the children's use away. The
+// caller's own is filled in by its node.
+func (s *Supervisor) serveRusage(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	ret, gone := s.execute(th, call)
+	s.answer(th, call, ret, gone, reply)
+	if gone || ret < 0 {
+		return
+	}
+	s.mu.RLock()
+	c := th.proc.children
+	s.mu.RUnlock()
+	out := outPart(reply.Outs, 0)
+	const rusageChildren = -1
+	switch {
+	case call.NR == unix.SYS_TIMES && len(out) == 32:
+		const tick = 1e9 / 100 // USER_HZ
+		add64(out[16:], c.User/tick)
+		add64(out[24:], c.System/tick)
+	case call.NR == unix.SYS_GETRUSAGE && int32(call.Args[0]) == rusageChildren:
+		addUsage(out, c)
+	}
+}
+
+// addUsage adds to a struct rusage, see getrusage(2); other data it leaves alone.
+func addUsage(ru []byte, u protocol.CPUTime) {
+	const rusageSize = 144
+	if len(ru) != rusageSize {
+		return
+	}
+	addTime(ru[0:16], u.User)
+	addTime(ru[16:32], u.System)
+	maxRSS := ru[32:40]
+	binary.LittleEndian.PutUint64(maxRSS, max(binary.LittleEndian.Uint64(maxRSS), uint64(u.MaxRSS)))
+	add64(ru[64:], u.MinFlt)
+	add64(ru[72:], u.MajFlt)
+}
+
+func add64(b []byte, v int64) {
+	binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)+uint64(v))
+}
+
+// maxDead is how many ended processes may be waiting to be waited for before
+// those are looked for that never will be: they were reaped by others.
+const maxDead = 4096
+
+// noteDead keeps an ended process until its parent waits for it. s.mu is held.
+func (s *Supervisor) noteDead(p *process) {
+	s.dead[p.pid] = p
+	if len(s.dead) <= maxDead {
+		return
+	}
+	for pid := range s.dead {
+		if unix.Kill(pid, 0) == unix.ESRCH {
+			delete(s.dead, pid)
 		}
+	}
+	if len(s.dead) > maxDead/2 {
+		clear(s.dead)
 	}
 }
 

@@ -207,10 +207,13 @@ func (s *Supervisor) serveUnblock(th *thread, call *syscallfwd.Call, reply *sysc
 func (s *Supervisor) noteExit(th *thread, call *syscallfwd.Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if call.Args[1]|call.Args[2] != 0 {
-		th.proc.cpu = protocol.CPUTime{User: int64(call.Args[1]), System: int64(call.Args[2])}
+	if a := call.Args; a[1]|a[2]|a[3] != 0 {
+		th.proc.cpu = protocol.CPUTime{
+			User: int64(a[1]), System: int64(a[2]), MaxRSS: int64(a[3]), MinFlt: int64(a[4]), MajFlt: int64(a[5]),
+		}
+		th.proc.told = true
 	}
-	call.Args[1], call.Args[2] = 0, 0
+	clear(call.Args[1:])
 }
 
 // serveWait adds to a child's resource use what its guest used away.

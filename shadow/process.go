@@ -50,6 +50,7 @@ type process struct {
 	reason   string           // why it is home
 	cpu      protocol.CPUTime // of the guest, last known
 	children protocol.CPUTime // of guests waited for
+	told     bool             // cpu is final: the guest has said it when it ended
 }
 
 func (p *process) setState(s state) { p.state.Store(int32(s)) }
@@ -80,6 +81,7 @@ type thread struct {
 	clone     *cloneRequest
 	childSlot uint64      // address of the slot for the child of a clone
 	vforking  bool        // the stub will still write Done for an answered vfork
+	fill      []byte      // text for a descriptor, so far
 	exec      *execResult // set by the tracer before the slot becomes Gone
 }
 
@@ -130,6 +132,7 @@ func (t *table) add(th *thread) {
 	defer t.mu.Unlock()
 	t.threads[th.tid] = th
 	t.procs[th.proc.pid] = th.proc
+	delete(t.dead, th.proc.pid) // of an earlier owner of the number
 }
 
 func (t *table) remove(tid int) {

@@ -186,6 +186,12 @@ func (s *Supervisor) serveCall(call *syscallfwd.Call, reply *syscallfwd.Reply) b
 		s.serveMmap(th, call, reply)
 	case unix.SYS_WAIT4, unix.SYS_WAITID:
 		s.serveWait(th, call, reply)
+	case unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2:
+		s.serveOpen(th, call, reply)
+	case protocol.CallFill:
+		s.serveFill(th, call, reply)
+	case unix.SYS_GETRUSAGE, unix.SYS_TIMES:
+		s.serveRusage(th, call, reply)
 	case unix.SYS_RT_SIGPROCMASK:
 		s.serveUnblock(th, call, reply)
 	case unix.SYS_SIGNALFD, unix.SYS_SIGNALFD4:
@@ -263,7 +269,7 @@ func tellUser(pid int, line string) bool {
 func (s *Supervisor) processEnded(p *process) {
 	s.mu.Lock()
 	delete(s.procs, p.pid)
-	s.dead[p.pid] = p
+	s.noteDead(p)
 	left := len(s.procs)
 	s.mu.Unlock()
 	if left == 0 {

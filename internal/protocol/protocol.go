@@ -56,8 +56,18 @@ type ProcImage struct {
 // ComeHomeRequest carries processes home: several if they share memory.
 type ComeHomeRequest struct{ Procs []ProcImage }
 
-// CPUTime is processor time in nanoseconds.
-type CPUTime struct{ User, System int64 }
+// CPUTime is processor time in nanoseconds, and what else of getrusage(2)
+// belongs to a body.
+type CPUTime struct {
+	User, System   int64
+	MaxRSS         int64 // KiB
+	MinFlt, MajFlt int64
+}
+
+// Plus adds up; of the peaks it takes the larger.
+func (t CPUTime) Plus(u CPUTime) CPUTime {
+	return CPUTime{t.User + u.User, t.System + u.System, max(t.MaxRSS, u.MaxRSS), t.MinFlt + u.MinFlt, t.MajFlt + u.MajFlt}
+}
 
 // ProcRef names a process.
 type ProcRef struct{ PID int }

@@ -1,0 +1,321 @@
+package guest
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/syscallfwd"
+)
+
+// Processor time. A guest is charged for what its bodies used, on whichever
+// node, and for nothing that its shadow does at home: so getrusage(2), times(2),
+// /proc/self/stat and the CPU clocks, which are the body's kernel's own, agree.
+// execve gives a process a new body; what the earlier ones used is kept here.
+// Home adds it to what wait4(2) tells of a child, see shadow/account.go.
+
+// accounts is what a pod knows of processor time beyond its kernel's counters.
+type accounts struct {
+	mu      sync.Mutex
+	earlier map[int]protocol.CPUTime // pid at home: used by earlier bodies
+	final   map[int]protocol.CPUTime // ended guests, for home to ask
+	order   []int                    // of final
+	told    map[int]protocol.CPUTime // body: what was said of it last
+	peak    uint64                   // KiB: VmPeak of the pod's first process
+}
+
+// tick is the unit of times in /proc and of times(2): USER_HZ.
+const tick = int64(1e9 / 100)
+
+// keepFinal is how many ended guests are remembered.
+const keepFinal = 1024
+
+func (a *accounts) of(pid int) protocol.CPUTime {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.earlier[pid]
+}
+
+func (a *accounts) carry(pid int, t protocol.CPUTime) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t == (protocol.CPUTime{}) {
+		delete(a.earlier, pid)
+		return
+	}
+	if a.earlier == nil {
+		a.earlier = map[int]protocol.CPUTime{}
+	}
+	a.earlier[pid] = t
+}
+
+// end notes the total of a process whose last body has ended with ru.
+func (a *accounts) end(pid int, ru *unix.Rusage) {
+	t := protocol.CPUTime{User: ru.Utime.Nano(), System: ru.Stime.Nano(), MaxRSS: ru.Maxrss, MinFlt: ru.Minflt, MajFlt: ru.Majflt}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t = t.Plus(a.earlier[pid])
+	delete(a.earlier, pid)
+	if a.final == nil {
+		a.final = map[int]protocol.CPUTime{}
+	}
+	if _, ok := a.final[pid]; !ok {
+		a.order = append(a.order, pid)
+	}
+	a.final[pid] = t
+	if len(a.order) > keepFinal {
+		delete(a.final, a.order[0])
+		a.order = a.order[1:]
+	}
+}
+
+func (a *accounts) ended(pid int) protocol.CPUTime {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.final[pid]
+}
+
+// monotonic sees to it that neither part of a body's account ever goes back,
+// whatever the ticks say, as cputime_adjust in the kernel does.
+func (a *accounts) monotonic(body int, t protocol.CPUTime) protocol.CPUTime {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	sum, last := t.User+t.System, a.told[body]
+	t.System = max(t.System, last.System)
+	t.User = sum - t.System
+	if t.User < last.User {
+		t.User = last.User
+		t.System = max(sum-t.User, last.System)
+	}
+	if a.told == nil {
+		a.told = map[int]protocol.CPUTime{}
+	}
+	a.told[body] = t
+	return t
+}
+
+func (a *accounts) forget(body int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.told, body)
+}
+
+func (a *accounts) startPeak() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.peak
+}
+
+func (a *accounts) setPeak(init int) {
+	b, err := os.ReadFile("/proc/" + itoa(init) + "/status")
+	if err != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.peak = statusKB(string(b), "VmPeak")
+}
+
+// statusKB reads a figure of /proc/PID/status.
+func statusKB(status, key string) uint64 {
+	_, rest, ok := strings.Cut(status, "\n"+key+":")
+	if !ok {
+		return 0
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	v, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimLeft(line, "\t "), " kB"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// earlier is what a process used before its present body; threads begin with it.
+func (p *pod) earlier(pr *proc, tid int) protocol.CPUTime {
+	if tid != 0 {
+		return protocol.CPUTime{}
+	}
+	return p.acct.of(pr.pid)
+}
+
+// used is what a process has used in all its bodies on this node.
+func (p *pod) used(pr *proc) protocol.CPUTime {
+	t := timeOf("/proc/"+itoa(pr.body)+"/stat", cpuClock(pr.body, false))
+	return p.acct.monotonic(pr.body, t).Plus(p.acct.of(pr.pid))
+}
+
+// threadTime is what one thread of a body has used.
+func threadTime(body, tid int) protocol.CPUTime {
+	return timeOf("/proc/"+itoa(body)+"/task/"+itoa(tid)+"/stat", cpuClock(tid, true))
+}
+
+// timeOf reads an account. The sum is exact, as the CPU clock tells it; /proc
+// tells, in ticks, which part of it was the kernel's.
+func timeOf(stat string, clock int32) protocol.CPUTime {
+	var t protocol.CPUTime
+	b, err := os.ReadFile(stat)
+	if err != nil {
+		return t
+	}
+	_, f, ok := splitStat(string(b))
+	if !ok {
+		return t
+	}
+	num := func(field int) int64 { // numbered as in proc_pid_stat(5)
+		v, _ := strconv.ParseInt(f[field-3], 10, 64) // printed by the kernel
+		return v
+	}
+	t.MinFlt, t.MajFlt = num(10), num(12)
+	t.User, t.System = num(14)*tick, num(15)*tick
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err == nil {
+		t.System = min(t.System, ts.Nano())
+		t.User = ts.Nano() - t.System
+	}
+	return t
+}
+
+// cpuClock names the CPU clock of any process, or of a thread, see
+// clock_getcpuclockid(3) and include/linux/posix-timers.h.
+func cpuClock(id int, thread bool) int32 {
+	const sched, perThread = 2, 4
+	c := ^int32(id)<<3 | sched
+	if thread {
+		c |= perThread
+	}
+	return c
+}
+
+// callRusage answers getrusage and times: home tells of children, the rest is
+// the body's.
+func (p *pod) callRusage(th *thread, n *linux.Notif) {
+	call, err := th.enc.Marshal(th.entry, int32(th.tid), n.Args, memory(th.here), maxImage)
+	if err != nil {
+		p.bringHome(th, th.entry.Name+": "+err.Error())
+		return
+	}
+	th.special = func(th *thread, r *syscallfwd.Reply) {
+		if r.Ret >= 0 && len(r.Outs) >= 4 {
+			out := r.Outs[4:]
+			switch {
+			case th.entry.Nr == unix.SYS_TIMES && len(out) == 32:
+				p.putTimes(th, out)
+			case th.entry.Nr == unix.SYS_GETRUSAGE && len(out) == rusageSize:
+				p.putRusage(th, int32(th.args[0]), out)
+			}
+		}
+		p.respond(th.notifID, th.call.Scatter(memory(th.here), r))
+	}
+	p.send(th, call)
+}
+
+const rusageSize = 144
+
+// putTimes writes the first two words of struct tms.
+func (p *pod) putTimes(th *thread, tms []byte) {
+	t := p.used(th.proc)
+	binary.LittleEndian.PutUint64(tms, uint64(t.User/tick))
+	binary.LittleEndian.PutUint64(tms[8:], uint64(t.System/tick))
+}
+
+// putRusage writes what of struct rusage the body's kernel knows.
+func (p *pod) putRusage(th *thread, who int32, ru []byte) {
+	const rusageSelf, rusageThread = 0, 1
+	var t protocol.CPUTime
+	switch who {
+	case rusageSelf:
+		t = p.used(th.proc)
+	case rusageThread:
+		t = threadTime(th.proc.body, th.here)
+	default:
+		return
+	}
+	put := func(word int, v int64) { binary.LittleEndian.PutUint64(ru[8*word:], uint64(v)) }
+	put(0, t.User/1e9)
+	put(1, t.User%1e9/1e3)
+	put(2, t.System/1e9)
+	put(3, t.System%1e9/1e3)
+	put(4, max(t.MaxRSS, p.peakRSS(th.proc)))
+	put(8, t.MinFlt)
+	put(9, t.MajFlt)
+	var voluntary, forced int64
+	threads := []*thread{th}
+	if who == rusageSelf {
+		threads = p.threadsOf(th.proc)
+	}
+	for _, m := range threads {
+		b, err := os.ReadFile("/proc/" + itoa(m.here) + "/status")
+		if err != nil {
+			continue // it is ending
+		}
+		voluntary += statusCount(string(b), "\nvoluntary_ctxt_switches:\t")
+		forced += statusCount(string(b), "\nnonvoluntary_ctxt_switches:\t")
+	}
+	put(16, voluntary)
+	put(17, forced)
+}
+
+func statusCount(status, key string) int64 {
+	_, rest, ok := strings.Cut(status, key)
+	if !ok {
+		return 0
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	v, _ := strconv.ParseInt(line, 10, 64) // printed by the kernel
+	return v
+}
+
+// peakRSS is a body's largest resident size so far, in KiB.
+func (p *pod) peakRSS(pr *proc) int64 {
+	b, err := os.ReadFile("/proc/" + itoa(pr.body) + "/status")
+	if err != nil {
+		return 0
+	}
+	s := string(b)
+	return int64(max(statusKB(s, "VmHWM"), statusKB(s, "VmRSS")))
+}
+
+// bodyEnded closes the account of a process, unless it lives on: in the body of
+// its next program, or at home.
+func (p *pod) bodyEnded(pr *proc, ru *unix.Rusage) {
+	p.acct.forget(pr.body)
+	pr.mu.Lock()
+	replaced, home := pr.replaced, pr.freezing
+	pr.mu.Unlock()
+	switch {
+	case !replaced:
+		p.acct.end(pr.pid, ru)
+	case home:
+		p.acct.carry(pr.pid, protocol.CPUTime{})
+	}
+}
+
+// total is what home is told of a process that ends or goes home.
+func (p *pod) total(pr *proc) protocol.CPUTime {
+	t := p.used(pr)
+	t.MaxRSS = max(t.MaxRSS, p.peakRSS(pr))
+	return t
+}
+
+// usage serves ProcUsage: home asks about a guest whose shadow was killed.
+func (p *pod) usage(ctx context.Context, m protocol.ProcRef) (any, error) {
+	for {
+		pr := p.procHome(m.PID)
+		if pr == nil {
+			return p.acct.ended(m.PID), nil
+		}
+		select {
+		case <-ctx.Done():
+			return p.total(pr), nil
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
