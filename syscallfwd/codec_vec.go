@@ -162,7 +162,7 @@ func (e *Encoder) fillVector(t vecTarget, a *Arg, off, n uint32) (int, error) {
 			continue
 		}
 		var err error
-		if off, n, err = e.splitVector(t, a, off, n, good, got); err != nil {
+		if off, err = e.splitVector(t, a, off, n, good, got); err != nil {
 			return -1, err
 		}
 		if got > 0 {
@@ -245,21 +245,21 @@ func (e *Encoder) loadVector(t vecTarget, a *Arg, off, n uint32) error {
 			continue
 		}
 		e.unload(o + uint32(got))
-		_, _, err = e.splitVector(t, a, off, n, k, got)
+		_, err = e.splitVector(t, a, off, n, k, got)
 		return err
 	}
 	return nil
 }
 
 // splitVector makes a vector fault at home where it does in the guest: after
-// got bytes of entry k. It returns the place and length of the vector, which
-// may have moved. Nothing is reached behind the fault.
-func (e *Encoder) splitVector(t vecTarget, a *Arg, off, n, k uint32, got uint64) (uint32, uint32, error) {
+// got bytes of entry k. It returns the place of the vector, which may have
+// moved. Nothing is reached behind the fault.
+func (e *Encoder) splitVector(t vecTarget, a *Arg, off, n, k uint32, got uint64) (uint32, error) {
 	if got == 0 || k+2 > iovMax {
 		for j := k; j < n; j++ {
 			e.putWord(off+16*j, Unmapped)
 		}
-		return off, n, nil
+		return off, nil
 	}
 	rest := uint64(0)
 	for j := k; j < n; j++ {
@@ -267,7 +267,7 @@ func (e *Encoder) splitVector(t vecTarget, a *Arg, off, n, k uint32, got uint64)
 	}
 	to, err := e.alloc(16*uint64(k+2), 8)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	copy(e.call.Data[to:], e.call.Data[off:off+16*(k+1)])
 	for _, r := range e.call.Relocs {
@@ -286,5 +286,5 @@ func (e *Encoder) splitVector(t vecTarget, a *Arg, off, n, k uint32, got uint64)
 		e.putWord(t.word, uint64(to))
 		e.putWord(t.word+8, uint64(k+2))
 	}
-	return to, k + 2, nil
+	return to, nil
 }

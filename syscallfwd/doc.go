@@ -30,11 +30,17 @@
 // cannot satisfy therefore travels as a pointer that faults at home too:
 // [Unmapped] for one inside user space, [BadAddr] for one above it. NULL stays
 // NULL. A length the kernel will reject travels unchanged.
-// What a fault *after* the call means is decided by Scatter: a data buffer
+// Memory to be written is looked at before the call, one byte a page and each
+// page once, so that home takes nothing from a pipe or socket, and makes no
+// descriptor, that then has nowhere to go. A buffer that faults in its middle
+// travels as a vector whose second entry faults, because files and pipes treat
+// that differently.
+//
+// What a fault after the call means is decided by Scatter: a data buffer
 // written in part shortens the result, a structure that cannot be written is
 // EFAULT, the remaining time of select is dropped silently, as in the kernel.
-// One difference stays: data taken from a pipe or socket at home and not
-// writable in the guest are lost, where the kernel would have left the rest.
+// One difference stays: data read into memory that is mapped but read-only are
+// lost, where the kernel would have left them.
 //
 // # Locks
 //

@@ -27,7 +27,7 @@ A call that is not listed, because it is newer than the table, is treated as *re
 An argument is shown with its direction where memory is carried: ← read by the kernel, → written, ↔ both; what a length counts stands in brackets.
 
 For all forwarded calls: the home kernel finds every error, in its own order; a pointer that cannot be read faults there too.
-Output that the guest's memory does not take is noticed when the call is over: what was read from a pipe or socket by then is lost, where the native kernel would have left it there.
+Memory to be written is looked at before the call as well, so nothing is taken from a pipe or socket that has nowhere to go; only memory that is mapped but read-only is noticed when the call is over, and what was read by then is lost.
 
 `
 

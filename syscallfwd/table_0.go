@@ -11,7 +11,7 @@ const (
 
 func rows0() []Entry {
 	return []Entry{
-		row(0, "read", Forward, "", "A buffer that is not writable is noticed after the data were taken. "+noteBig,
+		row(0, "read", Forward, "", noteBig,
 			fd("fd"), outData("buf", 2, 1).split(), size("count")),
 		row(1, "write", Forward, "", noteBig, fd("fd"), inData("buf", 2).split(), size("count")),
 		row(2, "open", Forward, "open", noteProcSelf, str("pathname"), flags("flags"), mode("mode")),

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 )
 
 // Linux is the oracle: each body of oracles runs twice, once with native calls
@@ -21,7 +20,6 @@ type program struct {
 	next    int
 	none    uint64 // a page that cannot be touched, with writable memory before it
 	ro      uint64 // a page that can only be read, with writable memory before it
-	pipeFds []byte
 	enc     Encoder
 	log     strings.Builder
 }
@@ -200,5 +198,3 @@ func (p *program) socketpair(typ int) (a, b int64) {
 }
 
 const atFdcwd = -100
-
-var _ = unsafe.Pointer(nil)
