@@ -163,7 +163,7 @@ func (p *pod) callPrlimit(th *thread, n *linux.Notif) {
 	set := false
 	if ptr != 0 && (target == 0 || target == th.proc.pid) {
 		switch resource {
-		case unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK, unix.RLIMIT_MEMLOCK:
+		case unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK, unix.RLIMIT_MEMLOCK, unix.RLIMIT_CPU:
 			var raw [16]byte
 			if _, err := linux.ReadMemory(th.here, ptr, raw[:]); err == nil {
 				lim, set = unix.Rlimit{Cur: le64(raw[:]), Max: le64(raw[8:])}, true
