@@ -38,6 +38,15 @@ func init() {
 		unix.SYS_OPENAT2:      (*pod).callOpen,
 		unix.SYS_GETRUSAGE:    (*pod).callRusage,
 		unix.SYS_TIMES:        (*pod).callRusage,
+
+		unix.SYS_GETITIMER:        (*pod).callItimer,
+		unix.SYS_SETITIMER:        (*pod).callItimer,
+		unix.SYS_TIMER_CREATE:     (*pod).callTimerCreate,
+		unix.SYS_TIMER_SETTIME:    (*pod).callTimer,
+		unix.SYS_TIMER_GETTIME:    (*pod).callTimer,
+		unix.SYS_TIMER_GETOVERRUN: (*pod).callOverrun,
+		unix.SYS_TIMER_DELETE:     (*pod).callTimer,
+		unix.SYS_CLOCK_NANOSLEEP:  (*pod).callClockSleep,
 	}
 }
 

@@ -96,7 +96,7 @@ func (p *pod) onDelivery(th *thread, sig int) {
 	if th.suspended != nil {
 		p.unsuspend(th)
 	}
-	if signals.Uncarry(si[:]) {
+	if carried := signals.Uncarry(si[:]); th.proc.timerSignals.taken(&si) || carried {
 		if err := linux.SetSiginfo(th.here, &si); err != nil {
 			p.log.Error("set siginfo", "tid", th.tid, "err", err)
 		}
@@ -164,6 +164,7 @@ func (p *pod) onSigtimedwaitEnd(th *thread) {
 		var head [12]byte
 		if _, err := linux.ReadMemory(th.here, th.waitPtr, head[:]); err == nil && signals.Uncarry(head[:]) {
 			_, _ = linux.WriteMemory(th.here, th.waitPtr, head[:]) // just written by the kernel itself
+			p.takenByWait(th, th.waitPtr)
 		}
 	}
 	if th.proc.stopped || th.proc.isFreezing() {

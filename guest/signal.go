@@ -53,7 +53,7 @@ func (p *pod) onSignal(m protocol.SignalMessage) {
 		if th == nil {
 			th = p.leader(pr)
 		}
-		if th != nil {
+		if th != nil && !p.overruns(th, &si) {
 			p.queueSignal(th, si, m.Directed)
 		}
 		done()

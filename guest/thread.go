@@ -23,6 +23,9 @@ type proc struct {
 	replaced bool // an exec, or the process at home, takes its place
 	freezing bool // it is to go home: all threads stop
 	sharesVM bool // a vfork child: lives in its parent's memory
+	timers   cpuTimers
+
+	timerSignals timerSignals
 
 	// sigHint is set whenever a signal was queued: the next trapped call of a
 	// thread looks whether one is waiting for it.

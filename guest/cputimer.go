@@ -1,0 +1,134 @@
+package guest
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"homing/internal/linux"
+	"homing/internal/tracer"
+	"homing/signals"
+)
+
+// Timers that count processor time run where the time is spent: in the body.
+// Timers on other clocks are home's. Both kinds are made by the same calls:
+//
+//   - setitimer has a timer of its own for each clock;
+//   - timer_create gives a number, which must not be one of home's. The kernel
+//     can be told which to give (PR_TIMER_CREATE_RESTORE_IDS, Linux 6.15):
+//     those of CPU clocks are large. On an older kernel the process comes home.
+//
+// Their signals arise here, delivered by the body's kernel as any others.
+// Timers of a body come home with it (checkpoint.Timers). Unlike natively,
+// ITIMER_VIRTUAL and ITIMER_PROF end at an execve.
+
+// firstCPUTimer is the lowest number of a timer on a CPU clock. Home's kernel
+// counts from 0.
+const firstCPUTimer = 1 << 24
+
+// cpuTimers is what a process's timers on CPU clocks need; guarded by proc.mu.
+type cpuTimers struct {
+	state int
+	made  int
+}
+
+const (
+	timersUnknown = iota
+	timersChosen  // we choose their numbers
+	timersFixed   // this kernel always counts
+)
+
+// isCPUClock tells whether a clockid_t counts processor time, see
+// clock_getcpuclockid(3); descriptors as clocks are home's.
+func isCPUClock(id int32) bool {
+	const clockFD, kindMask = 3, 7
+	return id == unix.CLOCK_PROCESS_CPUTIME_ID || id == unix.CLOCK_THREAD_CPUTIME_ID || id < 0 && id&kindMask != clockFD
+}
+
+func (p *pod) callItimer(th *thread, n *linux.Notif) {
+	const itimerVirtual, itimerProf = 1, 2
+	switch int32(n.Args[0]) {
+	case itimerVirtual, itimerProf:
+		p.pass(n.ID)
+	default:
+		p.forward(th, n.Args)
+	}
+}
+
+func (p *pod) callClockSleep(th *thread, n *linux.Notif) {
+	if isCPUClock(int32(n.Args[0])) {
+		p.pass(n.ID)
+		return
+	}
+	p.forward(th, n.Args)
+}
+
+// callTimer serves the calls on a timer that exists.
+func (p *pod) callTimer(th *thread, n *linux.Notif) {
+	if int32(n.Args[0]) >= firstCPUTimer {
+		p.pass(n.ID)
+		return
+	}
+	p.forward(th, n.Args)
+}
+
+func (p *pod) callTimerCreate(th *thread, n *linux.Notif) {
+	if !isCPUClock(int32(n.Args[0])) {
+		p.forward(th, n.Args)
+		return
+	}
+	pr := th.proc
+	pr.mu.Lock()
+	state := pr.timers.state
+	if state == timersChosen {
+		pr.timers.made++
+	}
+	id := uint32(firstCPUTimer + pr.timers.made - 1)
+	pr.mu.Unlock()
+	switch state {
+	case timersUnknown:
+		p.tr.Post(func() { p.chooseTimers(th) })
+		return
+	case timersFixed:
+		p.bringHome(th, "timer_create on a CPU clock (Linux 6.15 keeps it away)")
+		return
+	}
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], id)
+	_, _ = linux.WriteMemory(th.here, n.Args[2], b[:]) // the call itself says EFAULT
+	p.pass(n.ID)
+}
+
+// prTimerCreateRestoreIDs makes timer_create take the number from where it
+// puts it otherwise.
+const prTimerCreateRestoreIDs = 77
+
+// chooseTimers prepares a process for numbered timers and has its thread make
+// its call again. Tracer's thread.
+func (p *pod) chooseTimers(th *thread) {
+	if err := linux.Interrupt(th.here); err != nil {
+		return // it is dying
+	}
+	if !p.respond(th.notifID, -signals.ERESTARTNOINTR) || waitStop(th.here) != nil {
+		return
+	}
+	var regs linux.Regs
+	if err := linux.GetRegs(th.here, &regs); err != nil {
+		return
+	}
+	rewind(&regs)
+	mask, err := tracer.BlockSignals(th.here)
+	if err != nil {
+		return
+	}
+	th.injecting.Store(true)
+	_, err = p.body().Inject(th.here, []tracer.Call{tracer.C(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1)})
+	th.proc.mu.Lock()
+	if th.proc.timers.state = timersChosen; err != nil {
+		th.proc.timers.state = timersFixed
+	}
+	th.proc.mu.Unlock()
+	if err := p.resume(th, &regs, mask); err != nil && err != unix.ESRCH {
+		p.log.Error("cannot resume body", "tid", th.tid, "err", err)
+	}
+}
