@@ -81,7 +81,7 @@ func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	if ws.Signaled() {
 		reason = "killed by " + unix.SignalName(ws.Signal()) + " (out of memory on the node?)"
 	}
-	p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Signal: int(ws.Signal()), Reason: reason})
+	p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Signal: int(ws.Signal()), Reason: reason, CPU: protocol.CPUTime{User: ru.Utime.Nano(), System: ru.Stime.Nano()}})
 }
 
 // onDelivery handles a signal-delivery stop: the guest's kernel has chosen a

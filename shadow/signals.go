@@ -271,7 +271,20 @@ func (s *Supervisor) onDied(m protocol.DiedMessage) {
 	if p == nil || p.getState() == home {
 		return
 	}
+	if m.Signal == int(unix.SIGKILL) && overCPULimit(m) {
+		_ = unix.Kill(m.PID, unix.SIGKILL) // ESRCH: the shadow is gone as well
+		return
+	}
 	s.log.Error("guest died", "pid", m.PID, "node", s.node, "reason", m.Reason)
 	tellUser(m.PID, "homing: the guest of process died on node "+s.node+": "+m.Reason+"\r\n")
 	_ = unix.Kill(m.PID, unix.SIGKILL) // ESRCH: the shadow is gone as well
+}
+
+// overCPULimit tells whether a guest was killed for its limit on processor
+// time, which is the program's own affair (setrlimit(2), RLIMIT_CPU).
+func overCPULimit(m protocol.DiedMessage) bool {
+	var lim unix.Rlimit
+	err := unix.Prlimit(m.PID, unix.RLIMIT_CPU, nil, &lim)
+	used := uint64(m.CPU.User+m.CPU.System) / 1e9
+	return err == nil && lim.Max != unix.RLIM_INFINITY && used+1 >= lim.Max
 }

@@ -113,6 +113,7 @@ type DiedMessage struct {
 	PID    int
 	Signal int
 	Reason string
+	CPU    CPUTime
 }
 
 // FileRequest asks for a file's content over the bulk connection.
