@@ -15,8 +15,9 @@ int main(int argc, char **argv)
 		execl(other, "hello", "a", "b", NULL);
 		_exit(98);
 	}
-	printf("wrote %d\n", wrote);
+	int seen = wrote;
 	reap("exec", pid);
+	printf("wrote %d\n", seen);
 	pid = vfork();
 	if (pid == 0) {
 		wrote = 2;

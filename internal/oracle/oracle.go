@@ -45,6 +45,8 @@ type Case struct {
 	Home string
 	// MayComeHome accepts a program that is brought home by something which is not this case's subject.
 	MayComeHome bool
+	// AtHome says that nothing of it gets as far as leaving.
+	AtHome      bool
 	Root        bool                // makes sense for root only
 	Needs       []string            // programs; absent ones skip, or fail when CI is set
 	Timeout     time.Duration       // for each run; 0 means DefaultTimeout
@@ -205,7 +207,7 @@ func (s *Suite) Run(t *testing.T, u User, c Case) {
 	}
 	away, err := s.runAt(Place{Lab: lab, Node: "n1"}, u, c, dir, mark)
 	if err != nil {
-		t.Errorf("away: %v", err)
+		t.Errorf("away: %v\n%s", err, lab.Log())
 	}
 	report, rerr := done()
 	if rerr != nil {
@@ -217,6 +219,11 @@ func (s *Suite) Run(t *testing.T, u User, c Case) {
 	for _, d := range native.diff(away) {
 		t.Error(d)
 	}
+	defer func() {
+		if t.Failed() {
+			t.Log(lab.Log())
+		}
+	}()
 	if report != nil {
 		for _, d := range report.judge(c) {
 			t.Error(d)

@@ -2,8 +2,6 @@
 set -o pipefail
 false | true; echo $?
 diff <(seq 1 5) <(seq 1 6)
-coproc CAT { tr a-z A-Z; }
-echo hello >&${CAT[1]}; exec {CAT[1]}>&-; read -r x <&${CAT[0]}; echo "$x"; wait
 declare -A m=([a]=1 [b]=2); for k in a b; do echo "$k=${m[$k]}"; done
 set -m
 sleep 100 & kill -STOP %1; sleep 0.05; jobs -s | sed 's/ *$//'; kill -CONT %1; kill %1; wait %1; echo "job $?"
@@ -11,7 +9,7 @@ set +m
 (sleep 0.05; exit 4) & (sleep 10) & wait -n; echo "first done $?"; kill %2 2>/dev/null || kill $!; wait 2>/dev/null
 trap 'echo error at $LINENO' ERR; false; trap - ERR
 echo "${BASH_VERSINFO[0]}" | grep -c .
-time -p true 2>/dev/null
+{ time -p true; } 2>&1 | cut -d' ' -f1
 { TIMEFORMAT=%R; time sleep 0.01; } 2>&1 | grep -c '^0\.'
 read -t 0.05 -r nothing < <(sleep 1); echo "read $?"
 printf '%s\n' {1..5}{a,b} | paste -sd, 
@@ -25,3 +23,5 @@ disown -a
 enable -f nosuch x 2>/dev/null; echo $?
 bash -c 'echo $0 $@' name args
 bash -c 'exec -a fancy sh -c "cat /proc/self/comm; tr \"\\0\" \" \" < /proc/\$\$/cmdline | cut -d\" \" -f1"'
+coproc CAT { tr a-z A-Z; }
+echo hello >&${CAT[1]}; exec {CAT[1]}>&-; read -r x <&${CAT[0]}; echo "$x"; wait
