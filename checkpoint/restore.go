@@ -154,8 +154,10 @@ func (im *Image) restoreLayout(p *Place) error {
 	scratch := p.Body.Table + uint64(p.Body.Size)
 	const mapSize = 104 // struct prctl_mm_map
 	b := make([]byte, mapSize, mapSize+len(l.Auxv))
-	for i, v := range []uint64{l.StartCode, l.EndCode, l.StartData, l.EndData, l.StartBrk, l.Brk, l.StartStack,
-		l.ArgStart, l.ArgEnd, l.EnvStart, l.EnvEnd, scratch + mapSize} {
+	for i, v := range []uint64{
+		l.StartCode, l.EndCode, l.StartData, l.EndData, l.StartBrk, l.Brk, l.StartStack,
+		l.ArgStart, l.ArgEnd, l.EnvStart, l.EnvEnd, scratch + mapSize,
+	} {
 		binary.LittleEndian.PutUint64(b[8*i:], v)
 	}
 	binary.LittleEndian.PutUint32(b[96:], uint32(len(l.Auxv)))

@@ -157,15 +157,15 @@ var errNotEmulated = errors.New("home's own text is right")
 
 // procText makes the text of a file about process pr, for a reader.
 func (p *pod) procText(pr *proc, reader *thread, f *protocol.ProcFile) ([]byte, error) {
-	here, dir := pr.body, "/proc/"+itoa(pr.body)
+	dir := "/proc/" + itoa(pr.body)
 	tid := f.PID
 	if f.TID != 0 {
 		th := p.threadHome(f.TID)
 		if th == nil || th.proc != pr {
 			return nil, errors.New("no such thread")
 		}
-		here, tid = th.here, f.TID
-		dir += "/task/" + itoa(here)
+		tid = f.TID
+		dir += "/task/" + itoa(th.here)
 	}
 	own, err := os.ReadFile(dir + "/" + f.Name)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 
 	"homing/checkpoint"
 	"homing/internal/linux"
-	"homing/internal/protocol"
 	"homing/kkc"
 	"homing/signals"
 	"homing/syscallfwd"
@@ -37,7 +36,6 @@ type proc struct {
 
 	// Tracer's thread only.
 	stopped bool // job control: all threads are to stand still
-	cpu     protocol.CPUTime
 }
 
 func (p *proc) isFreezing() bool {

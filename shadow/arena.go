@@ -18,9 +18,6 @@ const (
 	slotCount  = 4096
 	arenaSize  = slotStride * slotCount
 
-	// maxImage is the largest call image a slot can hold.
-	maxImage = slotStride - stub.SlotHeader
-
 	// tableSize is the room for injected calls in a slot's data, the rest is
 	// scratch.
 	tableSize = 64 << 10

@@ -32,9 +32,6 @@ func Signo(si *Info) int { return int(int32(binary.LittleEndian.Uint32(si[0:])))
 // Code returns si_code.
 func Code(si *Info) int { return int(int32(binary.LittleEndian.Uint32(si[8:]))) }
 
-// PID returns si_pid, which most codes carry.
-func PID(si *Info) int { return int(int32(binary.LittleEndian.Uint32(si[16:]))) }
-
 // Carry returns si in the form that can be queued from outside.
 func Carry(si Info) Info {
 	code := binary.LittleEndian.Uint32(si[8:])
@@ -53,15 +50,6 @@ func Uncarry(si []byte) bool {
 	copy(si[8:12], si[4:8])
 	clear(si[4:8])
 	return true
-}
-
-// Make builds the siginfo of a signal sent by kill(2).
-func Make(sig, pid, uid int) Info {
-	var si Info
-	binary.LittleEndian.PutUint32(si[0:], uint32(sig))
-	binary.LittleEndian.PutUint32(si[16:], uint32(pid))
-	binary.LittleEndian.PutUint32(si[20:], uint32(uid))
-	return si
 }
 
 // Action is what the kernel does with a signal that has no handler.

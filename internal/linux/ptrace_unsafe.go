@@ -50,11 +50,6 @@ func Seize(tid int, options uintptr) error {
 	return ptrace(unix.PTRACE_SEIZE, tid, 0, options)
 }
 
-// SetOptions replaces the PTRACE_O_* options of a stopped tracee.
-func SetOptions(tid int, options uintptr) error {
-	return ptrace(unix.PTRACE_SETOPTIONS, tid, 0, options)
-}
-
 // Interrupt asks a seized thread to stop (PTRACE_INTERRUPT).
 func Interrupt(tid int) error { return ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0) }
 

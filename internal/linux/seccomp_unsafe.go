@@ -10,7 +10,6 @@ import (
 const (
 	notifRecv     = 0xc0502100 // _IOWR('!', 0, struct seccomp_notif)
 	notifSend     = 0xc0182101
-	notifIDValid  = 0x40082102
 	notifAddFD    = 0x40182103
 	notifSetFlags = 0x40082104
 
@@ -20,10 +19,9 @@ const (
 	// (SECCOMP_USER_NOTIF_FLAG_CONTINUE).
 	NotifContinue = 1
 
-	// FilterNewListener, FilterWaitKillable and FilterTsyncEsrch are flags of
+	// FilterNewListener and FilterWaitKillable are flags of
 	// SECCOMP_SET_MODE_FILTER.
 	FilterNewListener  = 1 << 3
-	FilterTsyncEsrch   = 1 << 4
 	FilterWaitKillable = 1 << 5
 
 	addFDSetFD = 1
@@ -81,12 +79,6 @@ func NotifReceive(fd int, n *Notif) error {
 func NotifSend(fd int, r *NotifResp) error {
 	_, err := ioctl(fd, notifSend, unsafe.Pointer(r))
 	return err
-}
-
-// NotifValid tells whether the thread still waits for the answer to id.
-func NotifValid(fd int, id uint64) bool {
-	_, err := ioctl(fd, notifIDValid, unsafe.Pointer(&id))
-	return err == nil
 }
 
 // NotifAddFD installs our descriptor src as number dst in the waiting thread.
