@@ -21,6 +21,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"homing/internal/linux"
 )
 
@@ -86,6 +88,8 @@ type Image struct {
 	Layout  Layout
 	VDSO    []linux.Mapping // [vvar], [vvar_vclock], [vdso] in order of address
 	Actions map[int]Action  // only those that are not SIG_DFL
+	Limits  map[int]unix.Rlimit
+	Timers  Timers
 	Pending []linux.Siginfo // process-directed
 	Pages   []linux.Range   // whose contents follow, in this order
 }
@@ -128,5 +132,5 @@ func (im *Image) Validate() error {
 	if len(im.VDSO) > 8 || len(im.Layout.Auxv) > 4096 {
 		return errors.New("image: bad vdso or auxiliary vector")
 	}
-	return nil
+	return im.Timers.validate()
 }

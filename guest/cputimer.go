@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/checkpoint"
 	"homing/internal/linux"
 	"homing/internal/tracer"
 	"homing/signals"
@@ -131,4 +132,14 @@ func (p *pod) chooseTimers(th *thread) {
 	if err := p.resume(th, &regs, mask); err != nil && err != unix.ESRCH {
 		p.log.Error("cannot resume body", "tid", th.tid, "err", err)
 	}
+}
+
+// captureTimers reads the timers of a process that stands still. Tracer's thread.
+func (p *pod) captureTimers(pr *proc) (checkpoint.Timers, error) {
+	threads := p.threadsOf(pr)
+	home := make(map[int]int, len(threads))
+	for _, th := range threads {
+		home[th.here] = th.tid
+	}
+	return checkpoint.CaptureTimers(pr.body, threads[0].here, p.body(), func(here int) int { return home[here] })
 }

@@ -131,7 +131,11 @@ func (p *pod) build(th *thread, im *checkpoint.Image) error {
 		}
 		im.Actions[int(unix.SIGCHLD)] = checkpoint.Action{}
 	}
-	return im.RestoreActions(place)
+	if err := im.RestoreActions(place); err != nil {
+		return err
+	}
+	p.applyLimits(th.proc, im.Limits)
+	return nil
 }
 
 // animate gives the body its threads' states and lets it run. Tracer's thread.

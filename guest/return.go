@@ -283,6 +283,9 @@ func (p *pod) captureThreads(pr *proc, im *checkpoint.Image) error {
 		uncarryAll(t.Pending)
 		im.Threads = append(im.Threads, t)
 	}
+	if im.Timers, err = p.captureTimers(pr); err != nil {
+		return err
+	}
 	if im.Pending, err = checkpoint.PendingSignals(pr.body, true); err != nil {
 		return err
 	}

@@ -121,6 +121,9 @@ func (s *Supervisor) leave(th *thread) *execResult {
 			im.Actions[sig] = checkpoint.Action{Handler: signals.IgnoreHandler}
 		}
 	}
+	if err := im.CaptureLimits(p.pid); err != nil {
+		return &execResult{err: err}
+	}
 	pages := make([]byte, im.PageBytes())
 	if err := im.ReadPages(p.pid, pages); err != nil {
 		return &execResult{err: err}

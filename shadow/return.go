@@ -198,7 +198,13 @@ func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
 			im.Actions[sig] = checkpoint.Action{}
 		}
 	}
-	return im.RestoreActions(place)
+	if err := im.RestoreActions(place); err != nil {
+		return err
+	}
+	if err := im.Timers.Restore(leader.tid, body); err != nil {
+		s.log.Warn("timers did not come home", "pid", im.PID, "err", err)
+	}
+	return nil
 }
 
 // halt stops an idle shadow thread; a signal that arrives meanwhile is kept.
