@@ -26,6 +26,7 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 		return -int64(unix.EFAULT), false
 	}
 	slot.Args = args
+	slot.Spin = s.spin.stub.Load()
 	slot.NR, slot.Child = uint64(call.NR), th.childSlot
 	th.seq.Store(call.Seq)
 	th.calls.Add(1)
@@ -56,7 +57,7 @@ const vforkAnswered = 4
 
 // await waits while the slot's state is one of a, b.
 func (s *Supervisor) await(slot *stub.Slot, a, b uint32) uint32 {
-	for i := 0; i < s.spin; i++ {
+	for range s.spin.wait.Load() {
 		if st := slot.Load(); st != a && st != b {
 			return st
 		}

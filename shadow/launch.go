@@ -229,6 +229,7 @@ func Supervise() error {
 		return err
 	}
 	go s.serve()
+	go s.spin.watch(&s.calls, s.ended)
 	go func() {
 		<-s.sess.Done()
 		s.kill(lossReason(s.sess.Err()))

@@ -55,7 +55,7 @@ type Supervisor struct {
 	files files
 	out   *protocol.Outbox
 	code  []byte
-	spin  int
+	spin  spinner
 	root  int // pid of the program
 
 	signalID uint64                   // tracer's thread
