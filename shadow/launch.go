@@ -235,6 +235,7 @@ func Supervise() error {
 		s.kill(lossReason(s.sess.Err()))
 	}()
 	<-s.ended
+	s.homing.Wait()
 	return nil
 }
 

@@ -32,6 +32,8 @@ func (s *Supervisor) comeHome(ctx context.Context, req protocol.ComeHomeRequest)
 	if len(req.Procs) == 0 || len(req.Procs) > 1<<16 {
 		return nil, errors.New("no process to bring home")
 	}
+	s.homing.Add(1)
+	defer time.AfterFunc(answerTime, s.homing.Done)
 	back := make([]*returning, 0, len(req.Procs))
 	for i := range req.Procs {
 		r, err := s.receive(ctx, &req.Procs[i])
@@ -67,6 +69,10 @@ func (s *Supervisor) comeHome(ctx context.Context, req protocol.ComeHomeRequest)
 	}
 	return protocol.Empty{}, err
 }
+
+// answerTime is how long the session outlives the job's last process at least,
+// if that came home: the node is to hear that it did.
+const answerTime = 20 * time.Millisecond
 
 // returning is a process on its way home.
 type returning struct {

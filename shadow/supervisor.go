@@ -65,7 +65,8 @@ type Supervisor struct {
 	traceLog *traceLog
 
 	calls   atomic.Uint64
-	ended   chan struct{} // no process is left
+	ended   chan struct{}  // no process is left
+	homing  sync.WaitGroup // nodes that wait to hear that a process is home
 	endOnce sync.Once
 	lost    atomic.Bool // the node is gone
 	lostWhy atomic.Value
