@@ -5,7 +5,7 @@ package syscallfwd
 // mmsgCount is how many messages of an array are carried: the kernel takes no
 // more than iovMax.
 func (e *Encoder) mmsgCount(a *Arg) uint64 {
-	return min(uint64(uint32(e.guest[1])), iovMax)
+	return min(uint64(uint32(e.guest[2])), iovMax)
 }
 
 func (e *Encoder) codeMmsgIn(i int, a *Arg) error {
