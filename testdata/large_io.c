@@ -37,8 +37,7 @@ int main(void)
 	pid_t c = MUST(fork());
 	if (c == 0) {
 		close(p[0]);
-		SHOW(write(p[1], a, N));
-		_exit(0);
+		_exit(write(p[1], a, N) == N ? 0 : 1);
 	}
 	close(p[1]);
 	long got = 0;
@@ -50,8 +49,7 @@ int main(void)
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	c = MUST(fork());
 	if (c == 0) {
-		SHOW(send(s[0], a, N, 0));
-		_exit(0);
+		_exit(send(s[0], a, N, 0) == N ? 0 : 1);
 	}
 	SHOW(recv(s[1], b, N, MSG_WAITALL));
 	TRUE(hash(a, N) == hash(b, N));

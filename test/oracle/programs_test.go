@@ -80,12 +80,15 @@ func programs(t *testing.T) []oracle.Case {
 				return os.WriteFile(filepath.Join(dir, "bad.c"), []byte("int main(void) { return x; }\n"), 0o644)
 			}},
 		{Name: "go_program", Argv: []string{goProgram(t)}, Timeout: time.Minute},
-		{Name: "curl_away", Body: curlAway, Needs: []string{"curl", "python3"}},
+		{Name: "curl_away", Body: curlAway, Normalise: func(s string) string { return afterMs.ReplaceAllString(s, "after N ms") }, Needs: []string{"curl", "python3"}},
 		{Name: "http_server_away", Body: serverAway, Needs: []string{"curl", "python3"}},
 		{Name: "redis_server_away", Body: redisAway, Needs: []string{"redis-server", "redis-benchmark", "redis-cli"}, Timeout: time.Minute, IgnoreFiles: []string{"dump.rdb"}},
 		{Name: "signals_from_outside", Body: signalsFromOutside},
 	}
 }
+
+// afterMs is in what curl says of a refused connection.
+var afterMs = regexp.MustCompile(`after \d+ ms`)
 
 // killedPid is in bash's word about a job that died of a signal.
 var killedPid = regexp.MustCompile(`line (\d+): +\d+ `)
