@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"strconv"
 
@@ -20,24 +21,25 @@ var specials map[int32]func(*pod, *thread, *linux.Notif)
 
 func init() {
 	specials = map[int32]func(*pod, *thread, *linux.Notif){
-		unix.SYS_CLONE:        (*pod).callClone,
-		unix.SYS_FORK:         (*pod).callFork,
-		unix.SYS_VFORK:        (*pod).callFork,
-		unix.SYS_CLONE3:       (*pod).callClone3,
-		unix.SYS_EXECVE:       (*pod).callExec,
-		unix.SYS_EXECVEAT:     (*pod).callExec,
-		unix.SYS_EXIT:         (*pod).callExit,
-		unix.SYS_EXIT_GROUP:   (*pod).callExit,
-		unix.SYS_MMAP:         (*pod).callMmap,
-		unix.SYS_RT_SIGACTION: (*pod).callSigaction,
-		unix.SYS_PRCTL:        (*pod).callPrctl,
-		unix.SYS_PRLIMIT64:    (*pod).callPrlimit,
-		unix.SYS_SETRLIMIT:    (*pod).callPrlimit,
-		unix.SYS_OPEN:         (*pod).callOpen,
-		unix.SYS_OPENAT:       (*pod).callOpen,
-		unix.SYS_OPENAT2:      (*pod).callOpen,
-		unix.SYS_GETRUSAGE:    (*pod).callRusage,
-		unix.SYS_TIMES:        (*pod).callRusage,
+		unix.SYS_CLONE:         (*pod).callClone,
+		unix.SYS_FORK:          (*pod).callFork,
+		unix.SYS_VFORK:         (*pod).callFork,
+		unix.SYS_CLONE3:        (*pod).callClone3,
+		unix.SYS_EXECVE:        (*pod).callExec,
+		unix.SYS_EXECVEAT:      (*pod).callExec,
+		unix.SYS_EXIT:          (*pod).callExit,
+		unix.SYS_EXIT_GROUP:    (*pod).callExit,
+		unix.SYS_MMAP:          (*pod).callMmap,
+		unix.SYS_RT_SIGACTION:  (*pod).callSigaction,
+		unix.SYS_RT_SIGPENDING: (*pod).callSigpending,
+		unix.SYS_PRCTL:         (*pod).callPrctl,
+		unix.SYS_PRLIMIT64:     (*pod).callPrlimit,
+		unix.SYS_SETRLIMIT:     (*pod).callPrlimit,
+		unix.SYS_OPEN:          (*pod).callOpen,
+		unix.SYS_OPENAT:        (*pod).callOpen,
+		unix.SYS_OPENAT2:       (*pod).callOpen,
+		unix.SYS_GETRUSAGE:     (*pod).callRusage,
+		unix.SYS_TIMES:         (*pod).callRusage,
 
 		unix.SYS_GETITIMER:        (*pod).callItimer,
 		unix.SYS_SETITIMER:        (*pod).callItimer,
@@ -137,6 +139,38 @@ func decodeAction(b []byte) checkpoint.Action {
 
 // dispositionKind is 0 default, 1 ignored, 2 caught.
 func dispositionKind(a checkpoint.Action) uint64 { return min(a.Handler, 2) }
+
+// callSigpending: what waits in the guest's kernel, and those that wait at home
+// because the guest ignores them or a signalfd reads them, if it blocks them.
+func (p *pod) callSigpending(th *thread, n *linux.Notif) {
+	size := n.Args[1]
+	if size > 8 {
+		p.respond(n.ID, -int64(unix.EINVAL))
+		return
+	}
+	call := &syscallfwd.Call{
+		TID: int32(th.tid), NR: unix.SYS_RT_SIGPENDING, Args: [6]uint64{0, 8}, ArgReloc: 1, Size: 8, Data: make([]byte, 8),
+		Outs: []syscallfwd.Out{{Len: 8, Kind: syscallfwd.OutFixed}},
+	}
+	th.special = func(th *thread, r *syscallfwd.Reply) {
+		st, err := linux.ReadStatus(th.here)
+		if err != nil {
+			return // it is dying
+		}
+		set := st.SigPnd | st.ShdPnd
+		if len(r.Outs) == 12 {
+			set |= le64(r.Outs[4:])
+		}
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], set&st.SigBlk)
+		if _, err := linux.WriteMemory(th.here, th.args[0], b[:size]); err != nil {
+			p.respond(th.notifID, -int64(unix.EFAULT))
+			return
+		}
+		p.respond(th.notifID, 0)
+	}
+	p.send(th, call)
+}
 
 // callPrctl: options about memory and the thread itself are the guest's own
 // kernel's, the name is both's, the rest is home's.
