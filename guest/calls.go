@@ -56,7 +56,8 @@ func init() {
 // status from the shadow.
 func (p *pod) callExit(th *thread, n *linux.Notif) {
 	args := [6]uint64{n.Args[0]}
-	if n.NR == unix.SYS_EXIT_GROUP || len(p.threadsOf(th.proc)) == 1 {
+	th.exiting.Store(true)
+	if n.NR == unix.SYS_EXIT_GROUP || p.allExiting(th.proc) {
 		t := p.total(th.proc)
 		args[1], args[2], args[3], args[4], args[5] = uint64(t.User), uint64(t.System), uint64(t.MaxRSS), uint64(t.MinFlt), uint64(t.MajFlt)
 		th.proc.mu.Lock()
@@ -68,6 +69,17 @@ func (p *pod) callExit(th *thread, n *linux.Notif) {
 	th.calling = false
 	th.mu.Unlock()
 	p.pass(n.ID)
+}
+
+// allExiting tells whether the last thread of a process is ending. A leader
+// that has ended stays in the list until the others have.
+func (p *pod) allExiting(pr *proc) bool {
+	for _, th := range p.threadsOf(pr) {
+		if !th.exiting.Load() {
+			return false
+		}
+	}
+	return true
 }
 
 // callMmap maps a file: home says what it is, its content comes from the image

@@ -62,6 +62,7 @@ type thread struct {
 
 	// injecting: calls of this thread are ours; mmap takes its descriptors from files.
 	injecting atomic.Bool
+	exiting   atomic.Bool // has called exit
 	files     map[int]int // number in the image → descriptor here
 	added     map[int]bool
 
