@@ -161,6 +161,7 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 
 // threadEnded removes a thread; with the last of a process, the process.
 func (s *Supervisor) threadEnded(th *thread, ws unix.WaitStatus) {
+	s.traceLog.ended(th.tid, ws)
 	s.remove(th.tid)
 	s.dropThread(th)
 	p := th.proc

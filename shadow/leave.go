@@ -50,6 +50,7 @@ func (s *Supervisor) onExec(th *thread) {
 	th.exec = res
 	publish(slot, execDone) // from here on th.exec is the lane's
 	if res.err == nil {
+		s.traceLog.note(th.tid, "+++ leaves for %s +++", s.node)
 		s.cont(th, 0)
 	}
 }

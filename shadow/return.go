@@ -483,6 +483,7 @@ func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
 	}
 	s.mu.Unlock()
 	s.log.Info("process is home", "pid", p.pid, "reason", reason)
+	s.traceLog.note(p.pid, "+++ runs at home: %s +++", reason)
 	pfd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil {
 		s.processEnded(p) // ended already

@@ -38,6 +38,7 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 		s.cont(th, 0)
 		return
 	}
+	s.traceLog.signal(th.tid, &info)
 	inCall := th.seq.Load() != 0
 	directed := signals.Code(&info) == siTkill ||
 		inCall && (sig == int(unix.SIGPIPE) || sig == int(unix.SIGXFSZ)) // sent by the call itself

@@ -29,7 +29,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -142,14 +141,7 @@ func (s *Supervisor) serveLane(lane *kkc.Lane) {
 		}
 		s.calls.Add(1)
 		reply.Outs = reply.Outs[:0]
-		var start time.Time
-		args := call.Args
-		if s.traceLog != nil {
-			start = time.Now()
-		}
-		answered := s.serveCall(&call, &reply)
-		s.traceLog.call(&call, args, &reply, start)
-		if !answered {
+		if !s.traced(&call, &reply) {
 			continue // exit: nobody waits for an answer
 		}
 		out = reply.AppendBinary(out[:0])
