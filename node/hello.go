@@ -33,6 +33,9 @@ func NewHello(role, name, version string) kkc.Hello {
 	}
 }
 
+// HomeHello is how a home introduces itself to its nodes, on each occasion alike.
+func HomeHello(version string) kkc.Hello { return NewHello(kkc.RoleHome, homeName(), version) }
+
 func kernelRelease() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

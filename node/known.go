@@ -133,7 +133,7 @@ func Join(ctx context.Context, dir, token, name, version string) (Known, error) 
 	if err := checkFree(dir, name, t.Fingerprint); err != nil {
 		return Known{}, err
 	}
-	hello := NewHello(kkc.RoleHome, homeName(), version)
+	hello := HomeHello(version)
 	hello.Secret = t.Secret
 	hello.Facts = map[string]string{factPurpose: purposeJoin}
 	sess, err := kkc.Dial(ctx, t.Addr, id, t.Fingerprint, hello)

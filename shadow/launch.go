@@ -24,6 +24,7 @@ import (
 	"homing/internal/nsinit"
 	"homing/internal/protocol"
 	"homing/kkc"
+	"homing/node"
 )
 
 // Config says what `homing run` is to do.
@@ -254,8 +255,7 @@ func connect(cfg Config, log *slog.Logger) (*Supervisor, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	name, _ := os.Hostname() // for messages only
-	sess, err := kkc.Dial(ctx, cfg.Addr, id, cfg.Pin, kkc.Hello{Role: "home", Name: name, Version: cfg.Version})
+	sess, err := kkc.Dial(ctx, cfg.Addr, id, cfg.Pin, node.HomeHello(cfg.Version))
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", cfg.Node, err)
 	}
