@@ -340,9 +340,8 @@ func (p *pod) callExec(th *thread, n *linux.Notif) {
 			return
 		}
 		outs := append([]byte(nil), r.Outs...)
-		ln := th.lane
 		go func() {
-			if err := p.exec(th, ln, outs); err != nil {
+			if err := p.exec(th, outs); err != nil {
 				p.log.Error("cannot start program", "pid", th.proc.pid, "err", err)
 				p.host.countHome("node cannot take it")
 				p.out.Send(protocol.Refused, protocol.DiedMessage{PID: th.proc.pid, Reason: err.Error()})
@@ -361,7 +360,7 @@ func (p *pod) wentHome(pr *proc, reason string) {
 	_ = unix.Kill(pr.body, unix.SIGKILL) // ESRCH: gone already
 }
 
-func (p *pod) exec(th *thread, ln *lane, outs []byte) error {
+func (p *pod) exec(th *thread, outs []byte) error {
 	if len(outs) < 4 || uint64(le32(outs)) > uint64(len(outs)-4) {
 		return errors.New("malformed image")
 	}
@@ -386,13 +385,7 @@ func (p *pod) exec(th *thread, ln *lane, outs []byte) error {
 			return err
 		}
 	}
-	if err := p.tr.Do(func() {
-		img.Image.Pending, img.Image.Threads[0].Pending = p.takePending(th)
-		p.killBody(th)
-	}); err != nil {
-		return err
-	}
-	return p.load(&img.Image, pages, ln)
+	return p.load(&img.Image, pages, th)
 }
 
 // takePending collects the signals that wait in the old body of a process that

@@ -33,9 +33,10 @@ func (p *pod) startProcess(ctx context.Context, img protocol.ProcImage) (any, er
 	return protocol.Empty{}, nil
 }
 
-// load makes a body from an image and lets it run. ln is the lane its leader
-// uses; nil for a new one.
-func (p *pod) load(im *checkpoint.Image, pages []byte, ln *lane) error {
+// load makes a body from an image and lets it run. If old is given, the image is
+// of the program that this thread's process has just executed: its body is used
+// again where that is possible, and its lane in any case.
+func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
 	if err := im.Validate(); err != nil {
 		return err
 	}
@@ -55,57 +56,136 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, ln *lane) error {
 		}
 		files[i] = fd
 	}
-	pr := &proc{pid: im.PID}
-	for sig, a := range im.Actions {
-		if sig >= 1 && sig <= 64 {
-			pr.actions[sig] = a
-		}
-	}
-	th := &thread{tid: im.PID, proc: pr, files: files, added: map[int]bool{}}
-	if ln != nil {
-		th.lane = ln
-	} else if err := p.takeLane(th); err != nil {
-		return err
-	}
+	var th *thread
 	var err error
-	if doErr := p.tr.Do(func() { err = p.build(th, im) }); doErr != nil {
+	if doErr := p.tr.Do(func() {
+		if th, err = p.takeBody(im, old); err == nil {
+			th.files, th.added = files, map[int]bool{}
+			err = p.build(th, im)
+		}
+	}); doErr != nil {
 		return doErr
 	}
 	if err == nil {
 		err = im.WritePages(th.here, pages)
 	}
 	if err == nil {
-		if ln != nil {
-			ln.thread.Store(th)
-		}
 		if doErr := p.tr.Do(func() { err = p.animate(th, im) }); doErr != nil {
 			return doErr
 		}
 	}
 	if err != nil {
-		pr.mu.Lock()
-		pr.replaced = true
-		pr.mu.Unlock()
-		if th.here != 0 {
+		if th != nil {
+			th.proc.mu.Lock()
+			th.proc.replaced = true
+			th.proc.mu.Unlock()
 			_ = unix.Kill(th.here, unix.SIGKILL) // ESRCH: gone already
 		}
 		return err
 	}
-	p.host.countGuest()
 	p.takeEarly(im.PID)
 	return nil
 }
 
-// build clones a body and rebuilds the image's address space in it. Tracer's
-// thread. The body stands still afterwards.
-func (p *pod) build(th *thread, im *checkpoint.Image) error {
+// takeBody finds the body for an image: that of the process which executed it
+// if it is only that thread's, else a new one. It stands still, with all
+// signals blocked, and its calls are ours. Tracer's thread.
+func (p *pod) takeBody(im *checkpoint.Image, old *thread) (*thread, error) {
+	if old != nil {
+		ths := p.threadsOf(old.proc)
+		if len(ths) == 1 && ths[0] == old && old.tid == im.PID && !old.proc.sharesVM {
+			return old, p.strip(old, im)
+		}
+	}
+	var ln *lane
+	if old != nil {
+		ln = old.lane
+		im.Pending, im.Threads[0].Pending = p.takePending(old)
+		p.killBody(old)
+	}
 	here, err := p.cloneBody(im.PID)
 	if err != nil {
-		return fmt.Errorf("new body: %w", err)
+		return nil, fmt.Errorf("new body: %w", err)
 	}
-	th.here, th.proc.body = here, here
+	th := &thread{tid: im.PID, here: here, proc: &proc{pid: im.PID, body: here}}
 	th.injecting.Store(true)
+	if im.Actions == nil {
+		im.Actions = map[int]checkpoint.Action{}
+	}
+	for sig, a := range im.Actions {
+		if sig >= 1 && sig <= 64 {
+			th.proc.actions[sig] = a
+		}
+	}
+	if _, ok := im.Actions[int(unix.SIGCHLD)]; !ok {
+		// The pod's first process, from which the body was cloned, ignores it.
+		im.Actions[int(unix.SIGCHLD)] = checkpoint.Action{}
+	}
+	if ln != nil {
+		th.lane = ln
+		ln.thread.Store(th)
+	} else if err := p.takeLane(th); err != nil {
+		_ = unix.Kill(here, unix.SIGKILL) // ESRCH: gone already
+		return nil, err
+	}
 	p.register(th)
+	p.host.countGuest()
+	return th, nil
+}
+
+// strip takes from a thread, which waits in its execve, what execve(2) takes
+// from a process besides its memory: handlers, alternate stack, rseq, robust
+// list and tid word. Pending signals, limits and CPU timers stay.
+func (p *pod) strip(th *thread, im *checkpoint.Image) error {
+	if err := linux.Interrupt(th.here); err != nil {
+		return err
+	}
+	if !p.respond(th.notifID, 0) {
+		return unix.ESRCH
+	}
+	if err := waitStop(th.here); err != nil {
+		return err
+	}
+	th.injecting.Store(true)
+	if _, err := tracer.BlockSignals(th.here); err != nil {
+		return err
+	}
+	body := p.body()
+	scratch := body.Table + uint64(body.Size)
+	const ssDisable, rseqUnregister = 2, 1
+	b := make([]byte, 64) // a default disposition, then a disabled stack_t
+	binary.LittleEndian.PutUint32(b[40:], ssDisable)
+	calls := []tracer.Call{
+		tracer.C(unix.SYS_SIGALTSTACK, scratch+32, 0),
+		tracer.C(unix.SYS_SET_ROBUST_LIST, 0, 24),
+		tracer.C(unix.SYS_SET_TID_ADDRESS, 0),
+	}
+	if rs, err := linux.GetRseq(th.here); err == nil && rs.Addr != 0 {
+		calls = append(calls, tracer.C(unix.SYS_RSEQ, rs.Addr, uint64(rs.Size), rseqUnregister, uint64(rs.Signature)))
+	}
+	pr := th.proc
+	pr.mu.Lock()
+	for sig, a := range pr.actions {
+		if a.Handler > signals.IgnoreHandler {
+			calls = append(calls, tracer.C(unix.SYS_RT_SIGACTION, uint64(sig), scratch, 0, 8))
+			pr.actions[sig] = checkpoint.Action{}
+		}
+	}
+	pr.mu.Unlock()
+	im.Actions = nil // what is ignored stays ignored
+	th.suspended, th.wanted = nil, 0
+	if err := body.WriteScratch(th.here, b); err != nil {
+		return err
+	}
+	if _, err := body.Inject(th.here, calls); err != nil {
+		return fmt.Errorf("strip the old program: %w", err)
+	}
+	return nil
+}
+
+// build rebuilds the image's address space in a body. Tracer's thread.
+func (p *pod) build(th *thread, im *checkpoint.Image) error {
+	here := th.here
 	maps, err := linux.Mappings(here)
 	if err != nil {
 		return err
@@ -123,13 +203,6 @@ func (p *pod) build(th *thread, im *checkpoint.Image) error {
 		if _, err := place.Body.Inject(here, []tracer.Call{tracer.C(unix.SYS_CLOSE_RANGE, 0, uint64(^uint32(0)), 0)}); err != nil {
 			return err
 		}
-	}
-	if _, ok := im.Actions[int(unix.SIGCHLD)]; !ok {
-		// The pod's first process, from which the body was cloned, ignores it.
-		if im.Actions == nil {
-			im.Actions = map[int]checkpoint.Action{}
-		}
-		im.Actions[int(unix.SIGCHLD)] = checkpoint.Action{}
 	}
 	if err := im.RestoreActions(place); err != nil {
 		return err
