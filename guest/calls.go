@@ -85,6 +85,11 @@ func (p *pod) allExiting(pr *proc) bool {
 // callMmap maps a file: home says what it is, its content comes from the image
 // cache, and the guest's own kernel makes the mapping.
 func (p *pod) callMmap(th *thread, n *linux.Notif) {
+	const mapTypeMask = 0xf
+	if int(int32(n.Args[4]))+1 == th.mapped && n.Args[3]&mapTypeMask == unix.MAP_PRIVATE && len(p.threadsOf(th.proc)) == 1 {
+		p.pass(n.ID) // one more piece of the same file: a dynamic linker's habit
+		return
+	}
 	p.forwardRaw(th, unix.SYS_MMAP, n.Args, func(th *thread, r *syscallfwd.Reply) {
 		if r.Flags&protocol.ReplyFile == 0 {
 			p.respond(th.notifID, r.Ret)
@@ -108,6 +113,7 @@ func (p *pod) callMmap(th *thread, n *linux.Notif) {
 				p.respond(id, -int64(unix.ENOMEM))
 				return
 			}
+			th.mapped = fd + 1
 			p.pass(id)
 		}()
 	})

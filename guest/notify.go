@@ -69,6 +69,9 @@ func (p *pod) trapped(n *linux.Notif) {
 		p.pass(n.ID)
 		return
 	}
+	if n.NR != unix.SYS_MMAP {
+		th.mapped = 0
+	}
 	th.mu.Lock()
 	th.notifID, th.args, th.special, th.sigwait = n.ID, n.Args, nil, false
 	th.entry = syscallfwd.Lookup(uint32(n.NR))

@@ -65,6 +65,9 @@ type thread struct {
 	exiting   atomic.Bool // has called exit
 	files     map[int]int // number in the image → descriptor here
 	added     map[int]bool
+	// mapped is the descriptor which the last trapped call mapped, plus 1; 0 if
+	// it was another call. It is still in the body's table.
+	mapped int
 
 	mu       sync.Mutex
 	calling  bool   // a call is pending at home
