@@ -194,7 +194,7 @@ func (p *pod) callSigpending(th *thread, n *linux.Notif) {
 // kernel's, the name is both's, the rest is home's.
 func (p *pod) callPrctl(th *thread, n *linux.Notif) {
 	switch int(n.Args[0]) {
-	case unix.PR_GET_NAME, unix.PR_SET_VMA, unix.PR_GET_TID_ADDRESS, unix.PR_GET_TIMERSLACK, unix.PR_SET_TIMERSLACK,
+	case unix.PR_SET_VMA, unix.PR_GET_TID_ADDRESS, unix.PR_GET_TIMERSLACK, unix.PR_SET_TIMERSLACK,
 		unix.PR_SET_THP_DISABLE, unix.PR_GET_THP_DISABLE, unix.PR_GET_TSC, unix.PR_SET_TSC,
 		unix.PR_SET_FPEXC, unix.PR_GET_FPEXC, unix.PR_SET_UNALIGN, unix.PR_GET_UNALIGN:
 		p.pass(n.ID)

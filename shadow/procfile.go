@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"encoding/json"
+	"os"
 	"strconv"
 	"strings"
 
@@ -152,52 +153,72 @@ func (s *Supervisor) serveFill(th *thread, call *syscallfwd.Call, reply *syscall
 	s.answer(th, call, ret, gone, reply)
 }
 
-// fill replaces a descriptor of the shadow by one that reads as text. We write
-// the text ourselves: the program's limit on file sizes is not for it.
+// fill replaces a descriptor of the shadow by one that reads as text. The
+// memfd is ours, so that neither the program's limit on file sizes nor a free
+// number is needed for it; the shadow opens it read-only, as the original was.
 func (s *Supervisor) fill(th *thread, fd int, cloexec bool, text []byte) (ret int64, gone bool) {
-	const sealable = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	mem, gone := s.withString(th, unix.SYS_MEMFD_CREATE, 0, "proc", 0, sealable)
-	if mem < 0 || gone {
-		return mem, gone
-	}
-	if err := writeText(th.proc.pid, int(mem), text); err != nil {
-		s.log.Warn("text of a /proc file not written", "pid", th.proc.pid, "err", err)
-		s.simple(th, unix.SYS_CLOSE, uint64(mem))
+	mem, err := sealedText(text)
+	if err != nil {
+		s.log.Warn("no room for the text of a /proc file", "pid", th.proc.pid, "err", err)
 		return -int64(unix.ENOMEM), false
 	}
-	from := mem
-	// Read-only, as the original; where there is no /proc, the seals must do.
-	ro, gone := s.withString(th, unix.SYS_OPEN, 0, "/proc/self/fd/"+strconv.Itoa(int(mem)), 0, unix.O_RDONLY|unix.O_CLOEXEC)
-	if gone {
-		return ro, gone
+	defer unix.Close(mem)
+	path := "/proc/" + strconv.Itoa(os.Getpid()) + "/fd/" + strconv.Itoa(mem)
+	from, gone := s.withString(th, unix.SYS_OPEN, 0, path, 0, unix.O_RDONLY|unix.O_CLOEXEC)
+	if from < 0 && !gone { // another user by now, or another root directory
+		from, gone = s.ownMemfd(th, text)
 	}
-	if ro >= 0 {
-		from = ro
+	if from < 0 || gone {
+		return from, gone
 	}
 	flags := uint64(0)
 	if cloexec {
 		flags = unix.O_CLOEXEC
 	}
 	ret, gone = s.simple(th, unix.SYS_DUP3, uint64(from), uint64(fd), flags)
-	if ro >= 0 && !gone {
-		_, gone = s.simple(th, unix.SYS_CLOSE, uint64(ro))
-	}
 	if !gone {
-		_, gone = s.simple(th, unix.SYS_CLOSE, uint64(mem))
+		_, gone = s.simple(th, unix.SYS_CLOSE, uint64(from))
 	}
 	return ret, gone
 }
 
-// writeText fills a memfd of another process and makes it as unchangeable as
-// a file of /proc.
-func writeText(pid, fd int, text []byte) error {
-	own, err := openProcessFD(pid, fd)
-	if err != nil {
-		return err
+// ownMemfd has the shadow itself make a memfd with the text. It can be written
+// to as far as its flags tell, but is sealed.
+func (s *Supervisor) ownMemfd(th *thread, text []byte) (fd int64, gone bool) {
+	fd, gone = s.withString(th, unix.SYS_MEMFD_CREATE, 0, "proc", 0, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if fd < 0 || gone {
+		return fd, gone
 	}
-	defer unix.Close(own)
+	own, err := openProcessFD(th.proc.pid, int(fd))
+	if err == nil {
+		err = writeText(own, text)
+		unix.Close(own)
+	}
+	if err == nil {
+		return fd, false
+	}
+	s.log.Warn("text of a /proc file not written", "pid", th.proc.pid, "err", err)
+	_, gone = s.simple(th, unix.SYS_CLOSE, uint64(fd))
+	return -int64(unix.ENOMEM), gone
+}
+
+// sealedText makes a memfd as unchangeable as a file of /proc.
+func sealedText(text []byte) (int, error) {
+	fd, err := unix.MemfdCreate("proc", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return -1, err
+	}
+	err = writeText(fd, text)
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func writeText(fd int, text []byte) error {
 	for off := 0; off < len(text); {
-		n, err := unix.Pwrite(own, text[off:], int64(off))
+		n, err := unix.Pwrite(fd, text[off:], int64(off))
 		if err == unix.EINTR {
 			continue
 		}
@@ -206,10 +227,10 @@ func writeText(pid, fd int, text []byte) error {
 		}
 		off += n
 	}
-	if err := unix.Fchmod(own, 0o444); err != nil {
+	if err := unix.Fchmod(fd, 0o444); err != nil {
 		return err
 	}
-	_, err = unix.FcntlInt(uintptr(own), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
 	return err
 }
 
