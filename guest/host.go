@@ -88,6 +88,7 @@ func (h *Host) Stats() Stats {
 // Serve runs the pod of one session until the session ends and all is gone.
 func (h *Host) Serve(sess *kkc.Session) {
 	p := newPod(h, sess)
+	transaction(sess, protocol.Clock, p.clock)
 	transaction(sess, protocol.PodOpen, p.open)
 	transaction(sess, protocol.ProcStart, p.startProcess)
 	transaction(sess, protocol.ProcUsage, p.usage)

@@ -80,13 +80,18 @@ func newPod(h *Host, sess *kkc.Session) *pod {
 	return p
 }
 
+// clock tells this node's clocks, for home to compare with its own.
+func (p *pod) clock(context.Context, protocol.Empty) (any, error) {
+	return protocol.ClockReply{
+		Monotonic: linux.Clock(unix.CLOCK_MONOTONIC), Boottime: linux.Clock(unix.CLOCK_BOOTTIME), Realtime: linux.Clock(unix.CLOCK_REALTIME),
+	}, nil
+}
+
 // open makes the namespaces and the first process, with the home node's clocks.
 func (p *pod) open(_ context.Context, req protocol.PodOpenRequest) (any, error) {
-	if skew := time.Duration(linux.Clock(unix.CLOCK_REALTIME) - req.Realtime); skew > maxClockSkew || skew < -maxClockSkew {
+	if skew := time.Duration(req.Realtime); skew > maxClockSkew || skew < -maxClockSkew {
 		return nil, fmt.Errorf("the clocks of home and this node differ by %v (limit %v); synchronise them (chrony, systemd-timesyncd)", skew, maxClockSkew)
 	}
-	monotonic := req.Monotonic + req.RTT/2 - linux.Clock(unix.CLOCK_MONOTONIC)
-	boottime := req.Boottime + req.RTT/2 - linux.Clock(unix.CLOCK_BOOTTIME)
 	tr, err := tracer.New(p, p.log)
 	if err != nil {
 		return nil, err
@@ -100,7 +105,7 @@ func (p *pod) open(_ context.Context, req protocol.PodOpenRequest) (any, error) 
 	p.tr = tr
 	p.mu.Unlock()
 	var startErr error
-	if err := tr.Do(func() { startErr = p.startInit(req, monotonic, boottime) }); err != nil {
+	if err := tr.Do(func() { startErr = p.startInit(req) }); err != nil {
 		return nil, err
 	}
 	if startErr != nil {
@@ -111,7 +116,7 @@ func (p *pod) open(_ context.Context, req protocol.PodOpenRequest) (any, error) 
 
 // startInit runs on the tracer's thread, which is the parent of the first
 // process: that one dies with it.
-func (p *pod) startInit(req protocol.PodOpenRequest, monotonic, boottime int64) error {
+func (p *pod) startInit(req protocol.PodOpenRequest) error {
 	status, theirs, err := os.Pipe()
 	if err != nil {
 		return err
@@ -144,7 +149,7 @@ func (p *pod) startInit(req protocol.PodOpenRequest, monotonic, boottime int64) 
 		p.killInit()
 		return fmt.Errorf("first process: %q", line)
 	}
-	offsets := fmt.Sprintf("monotonic %d %d\nboottime %d %d\n", floorDiv(monotonic), floorMod(monotonic), floorDiv(boottime), floorMod(boottime))
+	offsets := fmt.Sprintf("monotonic %d %d\nboottime %d %d\n", floorDiv(req.Monotonic), floorMod(req.Monotonic), floorDiv(req.Boottime), floorMod(req.Boottime))
 	if err := os.WriteFile("/proc/"+strconv.Itoa(p.init)+"/timens_offsets", []byte(offsets), 0); err != nil {
 		p.killInit()
 		return fmt.Errorf("set the clocks of the time namespace: %w", err)

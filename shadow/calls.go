@@ -176,12 +176,18 @@ func (s *Supervisor) serveSigaction(th *thread, call *syscallfwd.Call, reply *sy
 }
 
 // dropPending makes the home kernel forget a signal that arrived while the guest
-// ignored it, as it would have at once: sigaction(2) to SIG_IGN does that.
+// ignored it, as it would have at once. The shadow blocks such signals, so
+// sigtimedwait can take them; setting SIG_IGN for a moment would do it, too,
+// but lose the status of a child that ends just then.
 func (s *Supervisor) dropPending(th *thread, sig int) {
-	c := syscallfwd.Call{NR: unix.SYS_RT_SIGACTION, ArgReloc: 2, Size: 32, Data: make([]byte, 32)}
-	binary.LittleEndian.PutUint64(c.Data, signals.IgnoreHandler)
-	c.Args = [6]uint64{uint64(sig), 0, 0, 8}
-	s.execute(th, &c)
+	c := syscallfwd.Call{NR: unix.SYS_RT_SIGTIMEDWAIT, ArgReloc: 1<<0 | 1<<2, Size: 24, Data: make([]byte, 24)}
+	binary.LittleEndian.PutUint64(c.Data, signals.Bit(sig)) // and a timeout of 0
+	c.Args = [6]uint64{0, 0, 8, 8}
+	for {
+		if ret, gone := s.execute(th, &c); ret <= 0 || gone {
+			return
+		}
+	}
 }
 
 // serveSignalfd notes which signals descriptors of the process read.

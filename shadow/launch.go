@@ -274,12 +274,38 @@ func connect(cfg Config, log *slog.Logger) (*Supervisor, error) {
 }
 
 func (s *Supervisor) openPod(ctx context.Context) error {
-	req := protocol.PodOpenRequest{
-		Job: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
-		Monotonic: linux.Clock(unix.CLOCK_MONOTONIC), Boottime: linux.Clock(unix.CLOCK_BOOTTIME), Realtime: linux.Clock(unix.CLOCK_REALTIME),
+	req := protocol.PodOpenRequest{Job: os.Getpid(), UID: os.Getuid(), GID: os.Getgid()}
+	if err := s.compareClocks(ctx, &req); err != nil {
+		return err
 	}
 	var reply protocol.PodOpenReply
 	return s.sess.Request(ctx, protocol.PodOpen, req, &reply)
+}
+
+// clockSamples is how often the clocks are compared: the quickest round trip is
+// the most exact.
+const clockSamples = 5
+
+// compareClocks measures how far home's clocks are ahead of the node's, as of
+// the end of a round trip: a guest's clock is never behind home's, or a sleep
+// until a moment, made at home, would end before that moment for the guest.
+func (s *Supervisor) compareClocks(ctx context.Context, req *protocol.PodOpenRequest) error {
+	best := int64(1<<63 - 1)
+	for range clockSamples {
+		start := linux.Clock(unix.CLOCK_MONOTONIC)
+		var node protocol.ClockReply
+		if err := s.sess.Request(ctx, protocol.Clock, protocol.Empty{}, &node); err != nil {
+			return err
+		}
+		now := protocol.ClockReply{
+			Monotonic: linux.Clock(unix.CLOCK_MONOTONIC), Boottime: linux.Clock(unix.CLOCK_BOOTTIME), Realtime: linux.Clock(unix.CLOCK_REALTIME),
+		}
+		if rtt := now.Monotonic - start; rtt < best {
+			best = rtt
+			req.Monotonic, req.Boottime, req.Realtime = now.Monotonic-node.Monotonic, now.Boottime-node.Boottime, now.Realtime-node.Realtime
+		}
+	}
+	return nil
 }
 
 // seizeLauncher attaches to the launcher, which is about to execute the program.

@@ -108,7 +108,7 @@ func (c *Call) Place(image []byte, base uint64) ([6]uint64, error) {
 // EINTR or one of the kernel's restart codes.
 func interrupted(ret int64) bool {
 	switch ret {
-	case -4, -512, -513, -514, -516:
+	case -4, -512, -514, -516: // not −513, which also says that it was not begun
 		return true
 	}
 	return false

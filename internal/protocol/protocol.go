@@ -10,6 +10,7 @@ import (
 
 // Message types. T: transaction with a reply; A: asynchronous, kept in order.
 const (
+	Clock      = "clock"          // T home → node: Empty → ClockReply
 	PodOpen    = "pod.open"       // T home → node: PodOpenRequest → PodOpenReply
 	ProcStart  = "proc.start"     // T home → node: ProcImage → Empty
 	Signal     = "signal"         // A home → node: SignalMessage
@@ -31,15 +32,15 @@ const (
 // Empty is the reply of transactions that only succeed or fail.
 type Empty struct{}
 
-// PodOpenRequest prepares the namespaces for a job. Clocks are read in the
-// order of the fields, right before sending.
+// ClockReply are a node's clocks, in nanoseconds.
+type ClockReply struct{ Monotonic, Boottime, Realtime int64 }
+
+// PodOpenRequest prepares the namespaces for a job.
 type PodOpenRequest struct {
-	Job       int
-	Monotonic int64 // CLOCK_MONOTONIC at home, ns
-	Boottime  int64 // CLOCK_BOOTTIME at home, ns
-	Realtime  int64 // CLOCK_REALTIME at home, ns
-	RTT       int64 // measured round trip, ns
-	UID, GID  int
+	Job      int
+	UID, GID int
+	// How far home's clocks are ahead of the node's, ns.
+	Monotonic, Boottime, Realtime int64
 }
 
 // PodOpenReply says what the node has.
