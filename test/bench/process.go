@@ -117,10 +117,12 @@ func (t *talker) nanoseconds(ctx context.Context, question string) (float64, err
 	return ns, nil
 }
 
-// runCommand runs a command to its end and returns what it wrote and the
-// milliseconds that it took. A command that outlives ctx is killed with its
-// process group.
-func runCommand(ctx context.Context, env []string, argv ...string) (string, float64, error) {
+// usage is what a command took, in milliseconds.
+type usage struct{ wall, cpu float64 } // cpu: its own and that of the children it waited for
+
+// runCommand runs a command to its end and returns what it wrote and what it
+// took. A command that outlives ctx is killed with its process group.
+func runCommand(ctx context.Context, env []string, argv ...string) (string, usage, error) {
 	var out bytes.Buffer
 	var errs tail
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -136,9 +138,10 @@ func runCommand(ctx context.Context, env []string, argv ...string) (string, floa
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return "", 0, fmt.Errorf("%w: %s", err, errs.last())
+		return "", usage{}, fmt.Errorf("%w: %s", err, errs.last())
 	}
-	return out.String(), float64(took.Nanoseconds()) / 1e6, nil
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return out.String(), usage{float64(took.Nanoseconds()) / 1e6, float64(cpu.Nanoseconds()) / 1e6}, nil
 }
 
 // startLab starts a lab with one node that lives until the talker is stopped; it

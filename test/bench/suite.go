@@ -213,7 +213,7 @@ func (b *bench) command(name string, env []string, argv ...string) arm {
 	return arm{name, func(ctx context.Context) (float64, error) {
 		ctx, cancel := context.WithTimeout(ctx, stepLimit)
 		defer cancel()
-		_, ms, err := runCommand(ctx, env, argv...)
-		return ms, err
+		_, took, err := runCommand(ctx, env, argv...)
+		return took.wall, err
 	}}
 }

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,23 +44,26 @@ static void cpu(long n)
 	sink = sum;
 }
 
-// Reads and writes all over 64 MiB: caches and page tables decide.
-static void memory(long n)
+// Reads and writes all over 64 MiB: caches and page tables decide. The memory is
+// new each time, so that no run is tied to the luck of its pages. Returns when
+// the timed part began.
+static uint64_t *arena; // of the last round
+
+static uint64_t memory(long n)
 {
-	enum { WORDS = 64 << 20 >> 3 };
-	static uint64_t *m;
-	if (!m) {
-		m = malloc((size_t)WORDS * 8);
-		if (!m) die("malloc");
-		for (long i = 0; i < WORDS; i++) m[i] = (uint64_t)i;
-	}
-	uint64_t x = 88172645463325252u;
+	const uint64_t words = 64 << 20 >> 3;
+	if (arena) munmap(arena, words * 8);
+	uint64_t *m = arena = mmap(NULL, words * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED) die("mmap");
+	for (uint64_t i = 0; i < words; i++) m[i] = i;
+	uint64_t start = now(), x = 88172645463325252u;
 	for (long i = 0; i < n; i++) {
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
-		m[x % WORDS] += x;
+		m[x % words] += x;
 	}
+	return start;
 }
 
 static void map(long n, size_t size)
@@ -98,14 +102,28 @@ static void read_file(const char *path, size_t piece, long long want)
 	}
 }
 
-// Two processes wake each other over pipes: what a round trip costs here.
+static void pin(const cpu_set_t *allowed, int which)
+{
+	cpu_set_t one;
+	CPU_ZERO(&one);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, allowed) && which-- == 0) CPU_SET(cpu, &one);
+	if (sched_setaffinity(0, sizeof one, &one) != 0) die("sched_setaffinity");
+}
+
+// Two processes wake each other over pipes, on different processors if there are
+// two: what a round trip costs here.
 static void ping_pong(long n)
 {
 	int a[2], b[2];
 	char c = 0;
+	cpu_set_t allowed;
+	if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) die("sched_getaffinity");
+	int two = CPU_COUNT(&allowed) > 1;
 	if (pipe(a) != 0 || pipe(b) != 0) die("pipe");
 	pid_t child = fork();
 	if (child < 0) die("fork");
+	if (two) pin(&allowed, child == 0 ? 1 : 0);
 	if (child == 0) {
 		close(a[1]);
 		close(b[0]);
@@ -119,6 +137,7 @@ static void ping_pong(long n)
 	close(a[1]);
 	close(b[0]);
 	waitpid(child, NULL, 0);
+	if (sched_setaffinity(0, sizeof allowed, &allowed) != 0) die("sched_setaffinity");
 }
 
 int main(void)
@@ -145,7 +164,7 @@ int main(void)
 		else if (!strcmp(what, "cpu"))
 			cpu(n);
 		else if (!strcmp(what, "memory"))
-			memory(n);
+			start = memory(n);
 		else if (!strcmp(what, "read"))
 			read_file(path, (size_t)n, size);
 		else if (!strcmp(what, "ping-pong"))
