@@ -2,6 +2,7 @@ package linux
 
 import (
 	"errors"
+	"structs"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,11 @@ func WriteMemory(pid int, addr uint64, p []byte) (int, error) {
 	return vmCopy(unix.SYS_PROCESS_VM_WRITEV, pid, addr, p)
 }
 
-type remoteIovec struct{ base, len uint64 }
+// remoteIovec is struct iovec of another address space.
+type remoteIovec struct {
+	_         structs.HostLayout
+	base, len uint64
+}
 
 func vmCopy(nr uintptr, pid int, addr uint64, p []byte) (int, error) {
 	done := 0
@@ -28,7 +33,7 @@ func vmCopy(nr uintptr, pid int, addr uint64, p []byte) (int, error) {
 		local := unix.Iovec{Base: &p[done], Len: uint64(len(p) - done)}
 		// process_vm moves whole iovec elements' pages; a partial copy is
 		// reported as a short count at page granularity.
-		remote := remoteIovec{addr + uint64(done), uint64(len(p) - done)}
+		remote := remoteIovec{base: addr + uint64(done), len: uint64(len(p) - done)}
 		n, _, errno := unix.RawSyscall6(nr, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1,
 			uintptr(unsafe.Pointer(&remote)), 1, 0)
 		if errno != 0 {
@@ -61,7 +66,7 @@ func CopyRanges(pid int, ranges []Range, buf []byte, write bool) error {
 	for len(ranges) > 0 {
 		n, total := 0, uint64(0)
 		for n < len(ranges) && n < maxIovecs && total < 1<<30 {
-			remote[n] = remoteIovec{ranges[n].Start, ranges[n].Len()}
+			remote[n] = remoteIovec{base: ranges[n].Start, len: ranges[n].Len()}
 			total += ranges[n].Len()
 			n++
 		}
@@ -135,6 +140,7 @@ func (s *SharedMemory) Close() error { return unix.SysvShmDetach(s.Data) }
 
 // PageRegion is one answer of PAGEMAP_SCAN, struct page_region.
 type PageRegion struct {
+	_          structs.HostLayout
 	Start, End uint64
 	Categories uint64
 }
@@ -150,7 +156,9 @@ const (
 	PageIsHuge      = 1 << 6
 )
 
+// pmScanArg is struct pm_scan_arg.
 type pmScanArg struct {
+	_                                structs.HostLayout
 	size, flags, start, end, walkEnd uint64
 	vec, vecLen, maxPages            uint64
 	categoryInverted, categoryMask   uint64

@@ -138,11 +138,10 @@ func ReadStat(path string) (Stat, error) {
 		return s, fmt.Errorf("%s: %d fields, want 50", path, len(f))
 	}
 	num := func(field int) uint64 { // numbered as in proc_pid_stat(5)
-		v, _ := strconv.ParseInt(f[field-3], 10, 64)
-		if v == 0 {
-			u, _ := strconv.ParseUint(f[field-3], 10, 64)
+		if u, err := strconv.ParseUint(f[field-3], 10, 64); err == nil {
 			return u
 		}
+		v, _ := strconv.ParseInt(f[field-3], 10, 64) // printed by the kernel
 		return uint64(v)
 	}
 	s.State = f[0][0]

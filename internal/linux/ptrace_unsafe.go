@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"structs"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -110,7 +111,9 @@ func SetSigmask(tid int, set uint64) error {
 	return ptrace(ptraceSetSigmask, tid, 8, uintptr(unsafe.Pointer(&set)))
 }
 
+// peekSiginfoArgs is struct ptrace_peeksiginfo_args.
 type peekSiginfoArgs struct {
+	_     structs.HostLayout
 	off   uint64
 	flags uint32
 	nr    int32
@@ -152,6 +155,7 @@ func SetRegset(tid, typ int, buf []byte) error {
 
 // Rseq is a thread's registration of rseq(2), struct ptrace_rseq_configuration.
 type Rseq struct {
+	_         structs.HostLayout
 	Addr      uint64
 	Size      uint32
 	Signature uint32
@@ -204,7 +208,10 @@ func Event(ws unix.WaitStatus) int {
 }
 
 // kernelSigaction is struct kernel_sigaction of the x86-64 rt_sigaction(2).
-type kernelSigaction struct{ handler, flags, restorer, mask uint64 }
+type kernelSigaction struct {
+	_                              structs.HostLayout
+	handler, flags, restorer, mask uint64
+}
 
 // IgnoreSignal sets SIG_IGN for this process, behind the Go runtime's back:
 // only right before execve.

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"structs"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ const (
 
 // Notif is a trapped call, struct seccomp_notif.
 type Notif struct {
+	_     structs.HostLayout
 	ID    uint64
 	PID   uint32 // thread number in the listener's pid namespace
 	Flags uint32
@@ -40,13 +42,16 @@ type Notif struct {
 
 // NotifResp answers a Notif, struct seccomp_notif_resp.
 type NotifResp struct {
+	_     structs.HostLayout
 	ID    uint64
 	Val   int64
 	Error int32 // negative errno, or 0
 	Flags uint32
 }
 
+// notifAddFDArg is struct seccomp_notif_addfd.
 type notifAddFDArg struct {
+	_                           structs.HostLayout
 	id                          uint64
 	flags, srcFD, newFD, fdFlag uint32
 }
