@@ -64,9 +64,19 @@ func (s *Supervisor) procFile(th *thread, fd int) (f protocol.ProcFile, ok bool)
 	if err := unix.Fstatfs(own, &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC {
 		return f, false
 	}
+	mode, err := unix.FcntlInt(uintptr(own), unix.F_GETFL, 0)
+	if err != nil || mode&unix.O_PATH != 0 {
+		return f, false
+	}
 	switch f.Name {
 	case "mem", "pagemap", "clear_refs":
 		f.Closed = true
+		return f, true
+	}
+	if mode&unix.O_ACCMODE != unix.O_RDONLY {
+		return f, false
+	}
+	switch f.Name {
 	case "stat", "status", "sched":
 		f.Home = readText(own)
 	}

@@ -4,8 +4,9 @@ package syscallfwd
 const (
 	noteNoSys    = "Not implemented by any 64-bit Linux this runs on: ENOSYS everywhere."
 	noteTempMask = "The temporary signal mask is applied by the guest; the shadow waits without one."
-	noteCPUTimer = "Real-time clocks run at home; a clock of CPU time must run where the CPU time is spent."
-	noteProcSelf = "Files of /proc that describe the caller's memory (maps, stat, status, task) are answered by the node."
+	noteCPUTimer = "Real-time clocks run at home, clocks of CPU time in the guest: see [its own files, times and timers](self.md)."
+	noteProcSelf = "Files of /proc that describe the body of a process that is away: see [its own files, times and timers](self.md)."
+	noteUsed     = "What the bodies used on all nodes, added up; of children also what their shadows used."
 	noteBig      = "Bigger transfers than one image are made in parts."
 )
 
@@ -119,8 +120,8 @@ func rows0() []Entry {
 		row(94, "lchown", Forward, "", "", str("pathname"), num("owner"), num("group")),
 		row(95, "umask", Forward, "", "", mode("mask")),
 		row(96, "gettimeofday", Local, "", "The node's clock; a node whose clock differs from home's is refused.", addr("tv"), addr("tz")),
-		row(97, "getrlimit", Forward, "rlimit", "", num("resource"), out("rlim", 16)),
-		row(98, "getrusage", Emulate, "rusage", "What was used on each node, added up.", num("who"), out("usage", 144)),
-		row(99, "sysinfo", Forward, "", "Tells of the home machine.", out("info", 112)),
+		row(97, "getrlimit", Forward, "rlimit", "Limits are home's.", num("resource"), out("rlim", 16)),
+		row(98, "getrusage", Emulate, "rusage", noteUsed, num("who"), out("usage", 144)),
+		row(99, "sysinfo", Forward, "", "Tells of the home machine, as /proc and /sys do.", out("info", 112)),
 	}
 }

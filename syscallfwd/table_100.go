@@ -2,7 +2,7 @@ package syscallfwd
 
 func rows100() []Entry {
 	return []Entry{
-		row(100, "times", Emulate, "rusage", "What was used on each node, added up.", out("buf", 32)),
+		row(100, "times", Emulate, "rusage", noteUsed, out("buf", 32)),
 		row(101, "ptrace", Repatriate, "", "A debugger needs the real processes.", num("request"), pid("pid"), addr("addr"), addr("data")),
 		row(102, "getuid", Forward, "", ""),
 		row(103, "syslog", Forward, "", "The home kernel's log.", num("type"), outData("bufp", 2, 1).int32().clamp(), num("len")),
@@ -63,7 +63,7 @@ func rows100() []Entry {
 			num("option"), custom("arg2", codePrctl), size("arg3"), size("arg4"), size("arg5")),
 		row(158, "arch_prctl", Local, "", "", num("op"), addr("addr")),
 		row(159, "adjtimex", Forward, "", "The home machine's clock.", inout("buf", 208)),
-		row(160, "setrlimit", Both, "rlimit", "", num("resource"), in("rlim", 16)),
+		row(160, "setrlimit", Both, "rlimit", "Limits are home's; those on memory and processor time are set for the body, too.", num("resource"), in("rlim", 16)),
 		row(161, "chroot", Forward, "", "", str("path")),
 		row(162, "sync", Forward, "", ""),
 		row(163, "acct", Forward, "", "", str("filename")),

@@ -16,7 +16,7 @@ func rows300() []Entry {
 		row(306, "syncfs", Forward, "", "", fd("fd")),
 		row(307, "sendmmsg", Forward, "", "MSG_ZEROCOPY brings the process home.", fd("sockfd"), vec(KindMmsgIn, "msgvec", 3), size("vlen"), flags("flags")),
 		row(308, "setns", Repatriate, "", "", fd("fd"), flags("nstype")),
-		row(309, "getcpu", Local, "", "The node's processor.", addr("cpu"), addr("node"), addr("tcache")),
+		row(309, "getcpu", Local, "", "The node's processor: its number may be beyond what home says there are.", addr("cpu"), addr("node"), addr("tcache")),
 		row(310, "process_vm_readv", Repatriate, "", noteVM, pid("pid"), addr("local_iov"), size("liovcnt"), addr("remote_iov"), size("riovcnt"), flags("flags")),
 		row(311, "process_vm_writev", Repatriate, "", noteVM, pid("pid"), addr("local_iov"), size("liovcnt"), addr("remote_iov"), size("riovcnt"), flags("flags")),
 		row(312, "kcmp", Forward, "", "Compares what the shadows share.", pid("pid1"), pid("pid2"), num("type"), size("idx1"), custom("idx2", codeKcmp)),
