@@ -32,6 +32,7 @@ import (
 	"sync/atomic"
 
 	"homing/internal/protocol"
+	"homing/internal/tracer"
 	"homing/kkc"
 )
 
@@ -65,6 +66,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	tracer.SpareProcs()
 	c, err := newCache(cfg.CacheDir, cfg.Log)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ import (
 	"homing/internal/linux"
 	"homing/internal/nsinit"
 	"homing/internal/protocol"
+	"homing/internal/tracer"
 	"homing/kkc"
 	"homing/node"
 )
@@ -178,6 +179,7 @@ func handshake(sock *net.UnixConn, cfg Config) error {
 
 // Supervise is the detached process; its end of the socket is descriptor 3.
 func Supervise() error {
+	tracer.SpareProcs()
 	f := os.NewFile(3, "launcher")
 	if f == nil {
 		return errors.New("supervise is started by `homing run` only")
