@@ -377,10 +377,10 @@ func (p *pod) exec(th *thread, outs []byte) error {
 	}
 	pages := outs[4+n:]
 	if img.Bulk != 0 {
-		if img.Image.PageBytes() > 1<<40 {
-			return errors.New("image too large")
+		var err error
+		if pages, err = img.Image.MakePages(); err != nil {
+			return err
 		}
-		pages = make([]byte, img.Image.PageBytes())
 		if err := p.sess.BulkRecv(p.context(), img.Bulk, pages); err != nil {
 			return err
 		}

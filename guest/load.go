@@ -20,11 +20,12 @@ func le64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
 // startProcess serves ProcStart: the first process of a job arrives.
 func (p *pod) startProcess(ctx context.Context, img protocol.ProcImage) (any, error) {
-	pages := make([]byte, img.Image.PageBytes())
-	if img.Bulk != 0 {
-		if err := p.sess.BulkRecv(ctx, img.Bulk, pages); err != nil {
-			return nil, fmt.Errorf("pages: %w", err)
-		}
+	pages, err := img.Image.MakePages()
+	if err == nil && img.Bulk != 0 {
+		err = p.sess.BulkRecv(ctx, img.Bulk, pages)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pages: %w", err)
 	}
 	if err := p.load(&img.Image, pages, nil); err != nil {
 		p.host.countHome("node cannot take it")

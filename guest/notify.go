@@ -238,7 +238,16 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 		special(th, r)
 		return
 	}
-	ret := th.call.Scatter(memory(th.here), r)
+	ret := r.Ret
+	if r.Flags&protocol.ReplyBulk != 0 {
+		var err error
+		if ret, err = p.receiveBulk(th, r); err != nil {
+			p.sess.Close(err.Error())
+			return
+		}
+	} else {
+		ret = th.call.Scatter(memory(th.here), r)
+	}
 	if th.more || th.done > 0 {
 		var next bool
 		if ret, next = th.nextPart(ret); next {

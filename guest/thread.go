@@ -124,6 +124,7 @@ func (m memory) Write(addr uint64, p []byte) (int, error) { return linux.WriteMe
 type lane struct {
 	l      *kkc.Lane
 	thread atomic.Pointer[thread]
+	buf    []byte // for bulk data
 }
 
 func (p *pod) register(th *thread) {

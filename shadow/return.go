@@ -118,7 +118,10 @@ func (s *Supervisor) receive(ctx context.Context, img *protocol.ProcImage) (*ret
 			return nil, fmt.Errorf("process %d has memory where its shadow's arena is", im.PID)
 		}
 	}
-	r.pages = make([]byte, im.PageBytes())
+	var err error
+	if r.pages, err = im.MakePages(); err != nil {
+		return nil, err
+	}
 	if img.Bulk != 0 {
 		if err := s.sess.BulkRecv(ctx, img.Bulk, r.pages); err != nil {
 			return nil, fmt.Errorf("pages of process %d: %w", im.PID, err)

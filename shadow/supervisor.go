@@ -148,6 +148,11 @@ func (s *Supervisor) serveLane(lane *kkc.Lane) {
 		if err := lane.WriteFrame(out); err != nil {
 			return
 		}
+		if reply.Flags&protocol.ReplyBulk != 0 {
+			if err := s.sendSlot(&call, &reply); err != nil {
+				return
+			}
+		}
 		if cap(out) > 4<<20 {
 			out, reply.Outs = nil, nil
 		}
@@ -199,6 +204,9 @@ func (s *Supervisor) serveCall(call *syscallfwd.Call, reply *syscallfwd.Reply) b
 func (s *Supervisor) answer(th *thread, call *syscallfwd.Call, ret int64, gone bool, reply *syscallfwd.Reply) {
 	if gone {
 		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
+		return
+	}
+	if s.bulkReply(call, ret, reply) {
 		return
 	}
 	s.collect(th, call, ret, reply)

@@ -131,3 +131,13 @@ func writeRevents(mem Memory, addr uint64, p, before []byte) int {
 	}
 	return len(p)
 }
+
+// DataOut returns where in the guest's memory the one range that a call hands
+// back goes, if it is a plain data buffer as of read(2): such data may be
+// written there directly, in pieces.
+func (c *Call) DataOut() (addr uint64, ok bool) {
+	if len(c.Outs) != 1 || len(c.segs) != 1 || c.Outs[0].Kind != OutResult || c.segs[0].mode != segData {
+		return 0, false
+	}
+	return c.segs[0].addr, true
+}

@@ -132,11 +132,16 @@ type ReportMessage struct {
 	Calls uint64
 }
 
+// BulkThreshold is from how many bytes on the data of a call go over the bulk
+// connection.
+const BulkThreshold = 128 << 10
+
 // Flags of a syscallfwd.Reply.
 const (
 	ReplyExec       = 1 << 0 // execve succeeded: Outs is an encoded image with its pages
 	ReplyRepatriate = 1 << 1 // the call must be made at home natively; Outs is the reason
 	ReplyGone       = 1 << 2 // the shadow thread is dead
 	ReplyFile       = 1 << 3 // Outs describes the file to map
+	ReplyBulk       = 1 << 5 // the data of the call follow on the bulk connection; Outs is the transfer's number
 	ReplyHome       = 1 << 4 // the process went home by itself (a privileged program); Outs is the reason
 )

@@ -1,0 +1,35 @@
+package shadow
+
+import (
+	"encoding/binary"
+
+	"homing/internal/protocol"
+	"homing/syscallfwd"
+)
+
+// bulkReply turns the reply to a call that returned much data into one that
+// announces them: they follow on the bulk connection, straight from the slot,
+// where they delay nobody's calls. It reports whether it did.
+func (s *Supervisor) bulkReply(call *syscallfwd.Call, ret int64, r *syscallfwd.Reply) bool {
+	if ret < protocol.BulkThreshold || len(call.Outs) != 1 {
+		return false
+	}
+	o := &call.Outs[0]
+	if o.Kind != syscallfwd.OutResult || ret > int64(o.Len) {
+		return false
+	}
+	r.Seq, r.Ret, r.Flags = call.Seq, ret, protocol.ReplyBulk
+	r.Outs = binary.LittleEndian.AppendUint64(r.Outs[:0], s.sess.NextBulkID())
+	return true
+}
+
+// sendSlot sends the data that a bulk reply has announced.
+func (s *Supervisor) sendSlot(call *syscallfwd.Call, r *syscallfwd.Reply) error {
+	th := s.thread(int(call.TID))
+	if th == nil || th.gone.Load() {
+		return nil // the job's end cannot be waited for: its guest is being killed
+	}
+	o := &call.Outs[0]
+	data := s.arena.data(th.slot)[o.Off : uint64(o.Off)+uint64(r.Ret)]
+	return s.sess.BulkSend(binary.LittleEndian.Uint64(r.Outs), data)
+}
