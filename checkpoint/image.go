@@ -103,14 +103,42 @@ func (im *Image) PageBytes() uint64 {
 	return n
 }
 
+// MakePages validates an image that came from a peer and makes room for its
+// pages. What this machine could never hold is refused: the sizes are the
+// peer's word, and an allocation that fails ends a Go program.
+func (im *Image) MakePages() ([]byte, error) {
+	if err := im.Validate(); err != nil {
+		return nil, err
+	}
+	var si unix.Sysinfo_t
+	if err := unix.Sysinfo(&si); err != nil {
+		return nil, fmt.Errorf("size of this machine's memory: %w", err)
+	}
+	n, limit := im.PageBytes(), (si.Totalram+si.Totalswap)*uint64(si.Unit)
+	if n > limit {
+		return nil, fmt.Errorf("image of process %d has %d bytes of memory, more than this machine has (%d)", im.PID, n, limit)
+	}
+	return make([]byte, n), nil
+}
+
+// maxXstate bounds the extended registers of a thread; with every component
+// that x86-64 has today they take 11 KiB. minXstate is the part without which
+// there is none.
+const minXstate, maxXstate = 576, 64 << 10
+
 // Validate checks an image that came from a peer. It bounds every address and
 // index; it does not say that the program makes sense.
 func (im *Image) Validate() error {
 	if len(im.Threads) == 0 || len(im.Threads) > 32768 {
 		return fmt.Errorf("image of process %d has %d threads", im.PID, len(im.Threads))
 	}
-	if len(im.VMAs) > 1<<20 || len(im.Pages) > 1<<24 || len(im.Files) > 1<<16 {
+	if len(im.VMAs) > 1<<20 || len(im.Pages) > 1<<24 || len(im.Files) > 1<<16 || len(im.Actions) > 64 {
 		return errors.New("image is too large")
+	}
+	for _, t := range im.Threads {
+		if len(t.Xstate) < minXstate || len(t.Xstate) > maxXstate {
+			return fmt.Errorf("image of process %d: thread %d has %d bytes of extended registers", im.PID, t.TID, len(t.Xstate))
+		}
 	}
 	last := uint64(0)
 	for _, v := range im.VMAs {

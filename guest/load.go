@@ -24,10 +24,10 @@ func (p *pod) startProcess(ctx context.Context, img protocol.ProcImage) (any, er
 	if err == nil && img.Bulk != 0 {
 		err = p.sess.BulkRecv(ctx, img.Bulk, pages)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("pages: %w", err)
+	if err == nil {
+		err = p.load(&img.Image, pages, nil)
 	}
-	if err := p.load(&img.Image, pages, nil); err != nil {
+	if err != nil {
 		p.host.countHome("node cannot take it")
 		return nil, err
 	}
