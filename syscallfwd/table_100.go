@@ -29,7 +29,7 @@ func rows100() []Entry {
 		row(124, "getsid", Forward, "", "", pid("pid")),
 		row(125, "capget", Forward, "", "", custom("hdrp", codeCapHeader), custom("datap", codeCapGet)),
 		row(126, "capset", Forward, "", "", custom("hdrp", codeCapHeader), custom("datap", codeCapSet)),
-		row(127, "rt_sigpending", Local, "", "Signals that a signalfd of home is to read do not show.", addr("set"), size("sigsetsize")),
+		row(127, "rt_sigpending", Emulate, "sigpending", "What waits in the guest's kernel, and at home for a signalfd.", addr("set"), size("sigsetsize")),
 		row(128, "rt_sigtimedwait", Local, "sigwait", "", addr("set"), addr("info"), addr("timeout"), size("sigsetsize")),
 		row(129, "rt_sigqueueinfo", Forward, "kill", "", pid("tgid"), sig("sig"), in("info", 128)),
 		row(130, "rt_sigsuspend", Local, "", "", addr("mask"), size("sigsetsize")),
