@@ -238,7 +238,7 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 		special(th, r)
 		return
 	}
-	ret := r.Ret
+	var ret int64
 	if r.Flags&protocol.ReplyBulk != 0 {
 		var err error
 		if ret, err = p.receiveBulk(th, r); err != nil {
