@@ -73,6 +73,8 @@ type Thread struct {
 	ClearTID   uint64
 	AltStack   [3]uint64 // stack_t: sp, flags, size
 	Pending    []linux.Siginfo
+	// Delivering is the signal in whose delivery stop the thread was captured.
+	Delivering *linux.Siginfo `json:",omitempty"`
 	Comm       string
 }
 

@@ -267,7 +267,7 @@ func (p *pod) captureThreads(pr *proc, im *checkpoint.Image) error {
 		t.TID = th.tid
 		rewind(&t.Regs)
 		if th.delivering != nil {
-			t.Pending = append([]signals.Info{*th.delivering}, t.Pending...)
+			t.Delivering = th.delivering
 		}
 		th.injecting.Store(true)
 		if _, err := tracer.BlockSignals(th.here); err != nil {

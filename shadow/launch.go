@@ -58,6 +58,9 @@ func Run(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Node != "" && privileged(os.Getpid(), path) {
+		cfg.Node = "" // traced by an ordinary user it would lose its rights
+	}
 	sock, err := startSupervisor()
 	if err != nil {
 		return &ExitError{125, fmt.Errorf("start the supervisor: %w", err)}

@@ -351,6 +351,9 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 			}
 		}
 		if i > 0 {
+			if _, err := th.body(s.arena).Inject(th.tid, []tracer.Call{tracer.C(unix.SYS_GETTID)}); err != nil {
+				return err // so that its last stop is a trap, see detach
+			}
 			if err := t.RestoreThread(th.tid, th.body(s.arena)); err != nil {
 				return err
 			}
@@ -466,7 +469,7 @@ func (s *Supervisor) letGo(r *returning) error {
 	var err error
 	for i := len(r.threads) - 1; i >= 0; i-- {
 		th := r.threads[i]
-		if e := linux.Detach(th.tid, 0); e != nil && e != unix.ESRCH {
+		if e := s.detach(th.tid, r.img.Image.Threads[i].Delivering); e != nil && e != unix.ESRCH {
 			err = fmt.Errorf("release thread %d: %w", th.tid, e)
 		}
 		s.remove(th.tid)
@@ -474,6 +477,19 @@ func (s *Supervisor) letGo(r *returning) error {
 	}
 	s.isHome(r.p, r.img.Reason, r.img.CPU)
 	return err
+}
+
+// detach releases a thread. If it was about to take a signal, it takes it now:
+// it stands in the delivery stop of our last trap, whose signal is replaced.
+// Queueing would not do: the kernel hands out faults before our trap.
+func (s *Supervisor) detach(tid int, info *signals.Info) error {
+	if info == nil {
+		return linux.Detach(tid, 0)
+	}
+	if err := linux.SetSiginfo(tid, info); err != nil {
+		return err
+	}
+	return linux.Detach(tid, signals.Signo(info))
 }
 
 // isHome notes that a process runs natively and watches for its end.
