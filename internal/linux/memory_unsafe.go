@@ -160,7 +160,8 @@ const (
 type pmScanArg struct {
 	_                                structs.HostLayout
 	size, flags, start, end, walkEnd uint64
-	vec, vecLen, maxPages            uint64
+	vec                              *PageRegion // not a number: the stack that it may lie on can move
+	vecLen, maxPages                 uint64
 	categoryInverted, categoryMask   uint64
 	categoryAnyofMask, returnMask    uint64
 }
@@ -174,7 +175,7 @@ func ScanPages(fd int, start, end, mask, inverted, anyof, ret uint64, out []Page
 	var vec [256]PageRegion
 	for start < end {
 		arg := pmScanArg{
-			start: start, end: end, vec: uint64(uintptr(unsafe.Pointer(&vec[0]))), vecLen: uint64(len(vec)),
+			start: start, end: end, vec: &vec[0], vecLen: uint64(len(vec)),
 			categoryMask: mask, categoryInverted: inverted, categoryAnyofMask: anyof, returnMask: ret,
 		}
 		arg.size = uint64(unsafe.Sizeof(arg))

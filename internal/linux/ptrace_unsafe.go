@@ -45,6 +45,16 @@ func ptrace(request, pid int, addr, data uintptr) error {
 	return nil
 }
 
+// ptraceData is ptrace with memory of ours. It takes a pointer, not a uintptr:
+// the stack that the memory may lie on can move until the system call.
+func ptraceData(request, pid int, addr uintptr, data unsafe.Pointer) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(request), uintptr(pid), addr, uintptr(data), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // Seize attaches to a thread without stopping it (PTRACE_SEIZE of ptrace(2))
 // and sets the given PTRACE_O_* options.
 func Seize(tid int, options uintptr) error {
@@ -72,43 +82,43 @@ func Detach(tid, sig int) error { return ptrace(unix.PTRACE_DETACH, tid, 0, uint
 
 // GetRegs reads the general registers of a stopped tracee.
 func GetRegs(tid int, r *Regs) error {
-	return ptrace(unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
+	return ptraceData(unix.PTRACE_GETREGS, tid, 0, unsafe.Pointer(r))
 }
 
 // SetRegs writes the general registers of a stopped tracee.
 func SetRegs(tid int, r *Regs) error {
-	return ptrace(unix.PTRACE_SETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
+	return ptraceData(unix.PTRACE_SETREGS, tid, 0, unsafe.Pointer(r))
 }
 
 // GetEventMsg returns the message of the last ptrace event (a new thread's
 // number, a former thread's number at exec, an exit status).
 func GetEventMsg(tid int) (uint64, error) {
 	var msg uint64
-	err := ptrace(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&msg)))
+	err := ptraceData(unix.PTRACE_GETEVENTMSG, tid, 0, unsafe.Pointer(&msg))
 	return msg, err
 }
 
 // GetSiginfo reads the siginfo of the signal a tracee is stopped with.
 // EINVAL tells a group stop from a signal-delivery stop.
 func GetSiginfo(tid int, si *Siginfo) error {
-	return ptrace(ptraceGetSiginfo, tid, 0, uintptr(unsafe.Pointer(si)))
+	return ptraceData(ptraceGetSiginfo, tid, 0, unsafe.Pointer(si))
 }
 
 // SetSiginfo replaces the siginfo of the signal about to be delivered.
 func SetSiginfo(tid int, si *Siginfo) error {
-	return ptrace(ptraceSetSiginfo, tid, 0, uintptr(unsafe.Pointer(si)))
+	return ptraceData(ptraceSetSiginfo, tid, 0, unsafe.Pointer(si))
 }
 
 // GetSigmask reads the blocked signals of a stopped tracee; bit n-1 is signal n.
 func GetSigmask(tid int) (uint64, error) {
 	var set uint64
-	err := ptrace(ptraceGetSigmask, tid, 8, uintptr(unsafe.Pointer(&set)))
+	err := ptraceData(ptraceGetSigmask, tid, 8, unsafe.Pointer(&set))
 	return set, err
 }
 
 // SetSigmask replaces the blocked signals of a stopped tracee.
 func SetSigmask(tid int, set uint64) error {
-	return ptrace(ptraceSetSigmask, tid, 8, uintptr(unsafe.Pointer(&set)))
+	return ptraceData(ptraceSetSigmask, tid, 8, unsafe.Pointer(&set))
 }
 
 // peekSiginfoArgs is struct ptrace_peeksiginfo_args.
@@ -141,7 +151,7 @@ func PeekSiginfo(tid int, off uint64, shared bool, out []Siginfo) (int, error) {
 // GetRegset reads register set typ (NT_*) into buf and returns its length.
 func GetRegset(tid, typ int, buf []byte) (int, error) {
 	iov := unix.Iovec{Base: &buf[0], Len: uint64(len(buf))}
-	if err := ptrace(ptraceGetRegset, tid, uintptr(typ), uintptr(unsafe.Pointer(&iov))); err != nil {
+	if err := ptraceData(ptraceGetRegset, tid, uintptr(typ), unsafe.Pointer(&iov)); err != nil {
 		return 0, err
 	}
 	return int(iov.Len), nil
@@ -150,7 +160,7 @@ func GetRegset(tid, typ int, buf []byte) (int, error) {
 // SetRegset writes register set typ (NT_*).
 func SetRegset(tid, typ int, buf []byte) error {
 	iov := unix.Iovec{Base: &buf[0], Len: uint64(len(buf))}
-	return ptrace(ptraceSetRegset, tid, uintptr(typ), uintptr(unsafe.Pointer(&iov)))
+	return ptraceData(ptraceSetRegset, tid, uintptr(typ), unsafe.Pointer(&iov))
 }
 
 // Rseq is a thread's registration of rseq(2), struct ptrace_rseq_configuration.
