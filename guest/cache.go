@@ -44,7 +44,17 @@ type cached struct {
 	ready chan struct{}
 	fd    int
 	err   error
+	size  int64
+	name  string // file in dir; empty: in memory
+	used  time.Time
 }
+
+// maxCache bounds the contents kept, in bytes. Those used last stay; bodies that
+// map a content keep it alive by themselves.
+const maxCache = 8 << 30
+
+// minAge keeps contents that may be on their way into a body.
+const minAge = time.Minute
 
 func newCache(dir string, log *slog.Logger) (*cache, error) {
 	c := &cache{dir: dir, log: log, files: map[cacheKey]*cached{}, origins: map[inode]checkpoint.File{}}
@@ -57,6 +67,9 @@ func newCache(dir string, log *slog.Logger) (*cache, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return nil, fmt.Errorf("image cache: %w", err)
+	}
+	if err := empty(dir); err != nil {
+		return nil, err
 	}
 	if st.Flags&unix.ST_NOEXEC != 0 {
 		log.Info("image cache in memory: its directory is on a file system mounted noexec", "dir", dir)
@@ -73,35 +86,95 @@ func (c *cache) get(sess *kkc.Session, f checkpoint.File) (int, error) {
 	}
 	k := cacheKey{sess.Peer.Fingerprint, f}
 	k.file.Path = ""
-	c.mu.Lock()
-	e := c.files[k]
-	if e == nil {
-		e = &cached{ready: make(chan struct{}), fd: -1}
-		c.files[k] = e
-		c.mu.Unlock()
-		e.fd, e.err = c.fetch(sess, f)
-		if e.err != nil {
-			c.mu.Lock()
-			delete(c.files, k)
-			c.mu.Unlock()
+	for {
+		c.mu.Lock()
+		e := c.files[k]
+		mine := e == nil
+		if mine {
+			e = &cached{ready: make(chan struct{}), fd: -1, size: f.Size}
+			c.files[k] = e
 		}
-		close(e.ready)
-		return e.fd, e.err
+		e.used = time.Now()
+		c.mu.Unlock()
+		if mine {
+			c.fill(sess, f, k, e)
+			return e.fd, e.err
+		}
+		select {
+		case <-e.ready:
+		case <-sess.Done():
+			return -1, errors.New("session ended")
+		}
+		if e.err == nil {
+			return e.fd, nil
+		}
+		// Whoever fetched it failed, perhaps because his session ended: try ourselves.
 	}
+}
+
+// fill fetches a content and makes room for it.
+func (c *cache) fill(sess *kkc.Session, f checkpoint.File, k cacheKey, e *cached) {
+	e.fd, e.name, e.err = c.fetch(sess, f, c.dir)
+	if c.dir != "" && errors.Is(e.err, unix.ENOSPC) {
+		c.log.Warn("image cache: no space left on device; contents are kept in memory", "dir", c.dir)
+		e.fd, e.name, e.err = c.fetch(sess, f, "")
+	}
+	c.mu.Lock()
+	if e.err != nil {
+		delete(c.files, k)
+	}
+	c.evict()
 	c.mu.Unlock()
-	select {
-	case <-e.ready:
-	case <-sess.Done():
-		return -1, errors.New("session ended")
+	close(e.ready)
+}
+
+// evict drops the contents that have not been used for longest until the rest
+// fits. c.mu is held.
+func (c *cache) evict() {
+	total := int64(0)
+	for _, e := range c.files {
+		total += e.size
 	}
-	return e.fd, e.err
+	for total > maxCache {
+		var oldest cacheKey
+		var victim *cached
+		for k, e := range c.files {
+			if e.fd >= 0 && time.Since(e.used) > minAge && (victim == nil || e.used.Before(victim.used)) {
+				oldest, victim = k, e
+			}
+		}
+		if victim == nil {
+			return
+		}
+		delete(c.files, oldest)
+		unix.Close(victim.fd)
+		if victim.name != "" {
+			_ = os.Remove(victim.name) // another home's file of the same content may have gone before
+		}
+		total -= victim.size
+	}
+}
+
+// empty removes what a daemon left that has ended: which files of which home
+// its contents were is not known any more.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("image cache: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("image cache: %w", err)
+		}
+	}
+	return nil
 }
 
 // fetch gets a file's content from home and verifies it.
-func (c *cache) fetch(sess *kkc.Session, f checkpoint.File) (int, error) {
-	fd, tmp, err := c.create()
+func (c *cache) fetch(sess *kkc.Session, f checkpoint.File, dir string) (fd int, name string, err error) {
+	fd, tmp, err := create(dir)
 	if err != nil {
-		return -1, err
+		return -1, "", err
 	}
 	sum, err := receiveFile(sess, f, fd)
 	if err != nil {
@@ -109,31 +182,31 @@ func (c *cache) fetch(sess *kkc.Session, f checkpoint.File) (int, error) {
 		if tmp != "" {
 			_ = os.Remove(tmp)
 		}
-		return -1, err
+		return -1, "", err
 	}
 	if tmp != "" {
-		final := filepath.Join(c.dir, hex.EncodeToString(sum))
-		if err := os.Rename(tmp, final); err != nil {
+		name = filepath.Join(dir, hex.EncodeToString(sum))
+		if err := os.Rename(tmp, name); err != nil {
 			_ = os.Remove(tmp)
 			unix.Close(fd)
-			return -1, fmt.Errorf("image cache: %w", err)
+			return -1, "", fmt.Errorf("image cache: %w", err)
 		}
 	}
 	// Bodies get it read-only.
 	ro, err := unix.Open("/proc/self/fd/"+itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	unix.Close(fd)
 	if err != nil {
-		return -1, fmt.Errorf("image cache: %w", err)
+		return -1, "", fmt.Errorf("image cache: %w", err)
 	}
 	as, err := mappedAs(ro)
 	if err != nil {
 		unix.Close(ro)
-		return -1, fmt.Errorf("image cache: %w", err)
+		return -1, "", fmt.Errorf("image cache: %w", err)
 	}
 	c.mu.Lock()
 	c.origins[as] = f
 	c.mu.Unlock()
-	return ro, nil
+	return ro, name, nil
 }
 
 // inMemory tells whether contents are kept in memory rather than in files.
@@ -169,15 +242,16 @@ func mappedAs(fd int) (inode, error) {
 	return inode{}, errors.New("own mapping not found")
 }
 
-func (c *cache) create() (fd int, tmp string, err error) {
-	if c.dir == "" {
+// create makes a new file in dir, or in memory if that is empty.
+func create(dir string) (fd int, tmp string, err error) {
+	if dir == "" {
 		fd, err = unix.MemfdCreate("homing-image", unix.MFD_CLOEXEC)
 		if err != nil {
 			return -1, "", fmt.Errorf("image cache: memfd: %w", err)
 		}
 		return fd, "", nil
 	}
-	f, err := os.CreateTemp(c.dir, "incoming-*")
+	f, err := os.CreateTemp(dir, "incoming-*")
 	if err != nil {
 		return -1, "", fmt.Errorf("image cache: %w", err)
 	}
