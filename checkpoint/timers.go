@@ -90,6 +90,20 @@ func CaptureTimers(pid, tid int, body *tracer.Body, threads func(here int) int) 
 	return t, nil
 }
 
+// TimerIDs lists the timers that a process has made with timer_create(2).
+func TimerIDs(pid int) ([]int, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/timers")
+	if err != nil {
+		return nil, fmt.Errorf("timers of process %d: %w", pid, err)
+	}
+	timers, err := parseTimers(string(text), func(here int) int { return here })
+	ids := make([]int, len(timers))
+	for i, t := range timers {
+		ids[i] = t.ID
+	}
+	return ids, err
+}
+
 // parseTimers reads /proc/PID/timers, see proc_pid_timers(5).
 func parseTimers(text string, threads func(int) int) ([]Timer, error) {
 	var out []Timer

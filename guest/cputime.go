@@ -19,7 +19,7 @@ import (
 // Processor time. A guest is charged for what its bodies used, on whichever
 // node, and for nothing that its shadow does at home: so getrusage(2), times(2),
 // /proc/self/stat and the CPU clocks, which are the body's kernel's own, agree.
-// execve gives a process a new body; what the earlier ones used is kept here.
+// execve can give a process a new body; what the earlier ones used is kept here.
 // Home adds it to what wait4(2) tells of a child, see shadow/account.go.
 
 // accounts is what a pod knows of processor time beyond its kernel's counters.
@@ -29,7 +29,6 @@ type accounts struct {
 	final   map[int]protocol.CPUTime // ended guests, for home to ask
 	order   []int                    // of final
 	told    map[int]protocol.CPUTime // body: what was said of it last
-	peak    uint64                   // KiB: VmPeak of the pod's first process
 }
 
 // tick is the unit of times in /proc and of times(2): USER_HZ.
@@ -108,20 +107,17 @@ func (a *accounts) forget(body int) {
 	delete(a.told, body)
 }
 
-func (a *accounts) startPeak() uint64 {
+// keepPeak notes how much memory a process had before it executed another
+// program: getrusage(2) remembers.
+func (a *accounts) keepPeak(pid int, maxRSS int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.peak
-}
-
-func (a *accounts) setPeak(init int) {
-	b, err := os.ReadFile("/proc/" + itoa(init) + "/status")
-	if err != nil {
-		return
+	t := a.earlier[pid]
+	t.MaxRSS = max(t.MaxRSS, maxRSS)
+	if a.earlier == nil {
+		a.earlier = map[int]protocol.CPUTime{}
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.peak = statusKB(string(b), "VmPeak")
+	a.earlier[pid] = t
 }
 
 // statusKB reads a figure of /proc/PID/status.
@@ -295,6 +291,19 @@ func (p *pod) bodyEnded(pr *proc, ru *unix.Rusage) {
 		p.acct.end(pr.pid, ru)
 	case home:
 		p.acct.carry(pr.pid, protocol.CPUTime{})
+	}
+}
+
+// beginPeaks starts the record of a body's largest size anew, for the program
+// it has just been given. The kernel can forget the resident peak; of the other
+// we remember where it stood, see overhead.hide. Tracer's thread.
+func (p *pod) beginPeaks(pr *proc) {
+	const resetResidentPeak = "5" // see proc_pid_clear_refs(5)
+	if err := os.WriteFile("/proc/"+itoa(pr.body)+"/clear_refs", []byte(resetResidentPeak), 0); err != nil {
+		p.log.Debug("resident peak not reset", "pid", pr.pid, "err", err)
+	}
+	if b, err := os.ReadFile("/proc/" + itoa(pr.body) + "/status"); err == nil {
+		pr.peak.Store(statusKB(string(b), "VmPeak"))
 	}
 }
 

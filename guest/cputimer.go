@@ -21,7 +21,8 @@ import (
 //
 // Their signals arise here, delivered by the body's kernel as any others.
 // Timers of a body come home with it (checkpoint.Timers). Unlike natively,
-// ITIMER_VIRTUAL and ITIMER_PROF end at an execve.
+// ITIMER_VIRTUAL and ITIMER_PROF end when a process of several threads executes
+// another program: that gets a new body.
 
 // firstCPUTimer is the lowest number of a timer on a CPU clock. Home's kernel
 // counts from 0.
@@ -132,6 +133,27 @@ func (p *pod) chooseTimers(th *thread) {
 	if err := p.resume(th, &regs, mask); err != nil && err != unix.ESRCH {
 		p.log.Error("cannot resume body", "tid", th.tid, "err", err)
 	}
+}
+
+// dropTimers gives the calls that delete a process's numbered timers, as execve
+// does; those at home have gone with the old program there. Tracer's thread.
+func (p *pod) dropTimers(pr *proc) []tracer.Call {
+	pr.timerSignals.reset()
+	pr.mu.Lock()
+	made := pr.timers.made
+	pr.mu.Unlock()
+	if made == 0 {
+		return nil
+	}
+	ids, err := checkpoint.TimerIDs(pr.body)
+	if err != nil {
+		p.log.Warn("timers outlive an execve", "pid", pr.pid, "err", err)
+	}
+	calls := make([]tracer.Call, len(ids))
+	for i, id := range ids {
+		calls[i] = tracer.C(unix.SYS_TIMER_DELETE, uint64(id))
+	}
+	return calls
 }
 
 // captureTimers reads the timers of a process that stands still. Tracer's thread.

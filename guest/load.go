@@ -136,7 +136,8 @@ func (p *pod) takeBody(im *checkpoint.Image, old *thread) (*thread, error) {
 
 // strip takes from a thread, which waits in its execve, what execve(2) takes
 // from a process besides its memory: handlers, alternate stack, rseq, robust
-// list and tid word. Pending signals, limits and CPU timers stay.
+// list, tid word, timers of timer_create, locked memory. Pending signals, limits
+// and interval timers stay.
 func (p *pod) strip(th *thread, im *checkpoint.Image) error {
 	if err := linux.Interrupt(th.here); err != nil {
 		return err
@@ -160,7 +161,10 @@ func (p *pod) strip(th *thread, im *checkpoint.Image) error {
 		tracer.C(unix.SYS_SIGALTSTACK, scratch+32, 0),
 		tracer.C(unix.SYS_SET_ROBUST_LIST, 0, 24),
 		tracer.C(unix.SYS_SET_TID_ADDRESS, 0),
+		tracer.C(unix.SYS_MUNLOCKALL),
 	}
+	p.acct.keepPeak(th.proc.pid, p.peakRSS(th.proc))
+	calls = append(calls, p.dropTimers(th.proc)...)
 	if rs, err := linux.GetRseq(th.here); err == nil && rs.Addr != 0 {
 		calls = append(calls, tracer.C(unix.SYS_RSEQ, rs.Addr, uint64(rs.Size), rseqUnregister, uint64(rs.Signature)))
 	}
@@ -200,6 +204,7 @@ func (p *pod) build(th *thread, im *checkpoint.Image) error {
 	if err := im.RestoreMemory(place); err != nil {
 		return err
 	}
+	p.beginPeaks(th.proc)
 	if len(im.Files) > 0 {
 		if _, err := place.Body.Inject(here, []tracer.Call{tracer.C(unix.SYS_CLOSE_RANGE, 0, uint64(^uint32(0)), 0)}); err != nil {
 			return err

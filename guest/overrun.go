@@ -56,6 +56,12 @@ func (p *pod) overruns(th *thread, si *signals.Info) bool {
 	return false
 }
 
+func (t *timerSignals) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pending, t.missed, t.last = nil, nil, nil
+}
+
 // taken notes that a thread takes a timer's signal and adds to its siginfo what
 // was missed; changed tells whether there was anything.
 func (t *timerSignals) taken(si *signals.Info) (changed bool) {

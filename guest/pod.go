@@ -225,7 +225,6 @@ func (p *pod) takeInit() error {
 		return err
 	}
 	p.vdso = vdsoOf(maps)
-	p.acct.setPeak(p.init)
 	return nil
 }
 

@@ -219,7 +219,7 @@ func (p *pod) isStopped(pr *proc) bool {
 
 // overhead is what of a body's memory is ours.
 func (p *pod) overhead(pr *proc) overhead {
-	o := overhead{code: stubSize / 1024, data: (tableSize + scratchSize) / 1024, peak: p.acct.startPeak(), imagesInMemory: p.host.cache.inMemory()}
+	o := overhead{code: stubSize / 1024, data: (tableSize + scratchSize) / 1024, peak: pr.peak.Load(), imagesInMemory: p.host.cache.inMemory()}
 	pm, err := os.Open("/proc/" + itoa(pr.body) + "/pagemap")
 	if err != nil {
 		return o

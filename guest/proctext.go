@@ -22,7 +22,7 @@ type procView struct {
 // overhead is the part of a body's memory that is ours, in KiB.
 type overhead struct {
 	code, data, resident uint64
-	peak                 uint64 // of the process that bodies are cloned from
+	peak                 uint64 // VmPeak when the program began: of another one
 	imagesInMemory       bool   // pages of mapped files count as shared memory here
 }
 
@@ -274,9 +274,9 @@ func mergeStatus(home, own string, state byte, o overhead) []byte {
 	return []byte(out.String())
 }
 
-// hide takes what is ours out of the memory figures of a status file. The
-// peaks of a body start with those of the process it was cloned from; unless
-// they have grown since they say nothing.
+// hide takes what is ours out of the memory figures of a status file. The peak
+// of a body's size starts with what it was before its program; unless it has
+// grown since it says nothing.
 func (o overhead) hide(status map[string]string) {
 	get := func(key string) (uint64, bool) {
 		v, err := strconv.ParseUint(strings.TrimSuffix(status[key], " kB"), 10, 64)

@@ -25,6 +25,7 @@ type proc struct {
 	timers   cpuTimers
 
 	timerSignals timerSignals
+	peak         atomic.Uint64 // KiB, see beginPeaks
 
 	// sigHint is set whenever a signal was queued: the next trapped call of a
 	// thread looks whether one is waiting for it.

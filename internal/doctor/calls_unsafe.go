@@ -11,16 +11,17 @@ import (
 
 // cloneArgs is struct clone_args, clone(2), with set_tid.
 type cloneArgs struct {
-	_                                                                          structs.HostLayout
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, tids uint64
-	tidsLen, cgroup                                                            uint64
+	_                                                                    structs.HostLayout
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
+	tids                                                                 *int32
+	tidsLen, cgroup                                                      uint64
 }
 
 // trySetTID asks for a child with our own pid. The kernel looks at the right to
 // choose first (EPERM), then finds the number taken (EEXIST): no child is made.
 func trySetTID() error {
 	tid := int32(1)
-	args := cloneArgs{exitSignal: uint64(unix.SIGCHLD), tids: uint64(uintptr(unsafe.Pointer(&tid))), tidsLen: 1}
+	args := cloneArgs{exitSignal: uint64(unix.SIGCHLD), tids: &tid, tidsLen: 1}
 	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args), 0)
 	switch errno {
 	case unix.EEXIST:
