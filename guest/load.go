@@ -62,6 +62,7 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
 	if doErr := p.tr.Do(func() {
 		if th, err = p.takeBody(im, old); err == nil {
 			th.files, th.added = files, map[int]bool{}
+			p.order.Add(1)
 			err = p.build(th, im)
 		}
 	}); doErr != nil {
@@ -231,6 +232,7 @@ func (p *pod) animate(th *thread, im *checkpoint.Image) error {
 	for _, si := range t.Pending {
 		p.queueSignal(th, si, true)
 	}
+	p.order.Add(1)
 	if err := linux.Cont(th.here, 0); err != nil {
 		return fmt.Errorf("start body of process %d: %w", im.PID, err)
 	}

@@ -52,15 +52,18 @@ func (p *pod) respond(id uint64, ret int64) bool {
 	} else {
 		r.Val = ret
 	}
+	p.order.Add(1)
 	return linux.NotifSend(p.listener, &r) == nil // ENOENT: the thread was killed
 }
 
 // pass lets the guest's own kernel execute a trapped call.
 func (p *pod) pass(id uint64) bool {
+	p.order.Add(1)
 	return linux.NotifSend(p.listener, &linux.NotifResp{ID: id, Flags: linux.NotifContinue}) == nil // likewise
 }
 
 func (p *pod) trapped(n *linux.Notif) {
+	p.order.Load()
 	th := p.threadHere(int(n.PID))
 	if th == nil || th.injecting.Load() {
 		if th != nil && n.NR == unix.SYS_MMAP {

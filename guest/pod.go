@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -58,6 +59,10 @@ type pod struct {
 	listener int
 	vdso     []linux.Mapping
 	acct     accounts
+
+	// order repeats, for the race detector, what the kernel orders: a thread's
+	// next trapped call comes after the answer to the last, or its release.
+	order atomic.Uint32
 
 	mu      sync.RWMutex
 	threads map[int]*thread          // by number here

@@ -26,6 +26,7 @@ func (s *Supervisor) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 		s.strays[tid] = true // a new child whose parent's event comes later
 		return
 	}
+	th.order.Load()
 	switch linux.Event(ws) {
 	case unix.PTRACE_EVENT_EXEC:
 		s.onExec(th)
@@ -127,7 +128,7 @@ func (s *Supervisor) giveUp(th *thread) {
 		return // it is dying
 	}
 	slot.Ret = ret
-	publish(slot, stub.Done)
+	s.publish(th, stub.Done)
 }
 
 // onClone takes up a child that the thread's clone made.
@@ -155,7 +156,7 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 	if vfork {
 		slot := s.arena.slot(th.slot)
 		slot.Ret = int64(tid)
-		publish(slot, vforkAnswered)
+		s.publish(th, vforkAnswered)
 	}
 }
 
@@ -180,7 +181,7 @@ func (s *Supervisor) dropThread(th *thread) {
 		return
 	}
 	th.gone.Store(true)
-	publish(s.arena.slot(th.slot), stub.Gone)
+	s.publish(th, stub.Gone)
 	s.arena.release(th.slot)
 	th.slot = -1
 }

@@ -30,11 +30,13 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 	slot.NR, slot.Child = uint64(call.NR), th.childSlot
 	th.seq.Store(call.Seq)
 	th.calls.Add(1)
+	th.order.Add(1)
 	slot.Store(stub.Requested)
 	if slot.StubSleeps() {
 		linux.FutexWake(&slot.State, 1)
 	}
 	s.await(slot, stub.Requested, stub.Requested)
+	th.order.Load()
 	th.seq.Store(0)
 	ret = slot.Ret
 	if moved := th.moved; moved > 0 { // written by the tracer before it resumed the call
@@ -76,7 +78,9 @@ func (s *Supervisor) await(slot *stub.Slot, a, b uint32) uint32 {
 }
 
 // publish ends a lane's wait from the tracer's thread.
-func publish(slot *stub.Slot, state uint32) {
+func (s *Supervisor) publish(th *thread, state uint32) {
+	th.order.Add(1)
+	slot := s.arena.slot(th.slot)
 	slot.Store(state)
 	linux.FutexWake(&slot.State, 8)
 }

@@ -337,6 +337,7 @@ func (s *Supervisor) seizeLauncher(pid int) error {
 func (s *Supervisor) startProgram(th *thread) {
 	slot := s.arena.slot(th.slot)
 	s.await(slot, 0, 0)
+	th.order.Load()
 	res := th.exec
 	if res == nil { // the launcher failed to execute the program and has said so
 		return

@@ -46,9 +46,8 @@ func (s *Supervisor) onExec(th *thread) {
 	if res.err != nil {
 		res.home = s.stayHome(th, res.err)
 	}
-	slot := s.arena.slot(th.slot)
 	th.exec = res
-	publish(slot, execDone) // from here on th.exec is the lane's
+	s.publish(th, execDone) // from here on th.exec is the lane's
 	if res.err == nil {
 		s.traceLog.note(th.tid, "+++ leaves for %s +++", s.node)
 		s.cont(th, 0)

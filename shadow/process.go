@@ -65,6 +65,9 @@ type thread struct {
 	seq   atomic.Uint64 // call in its slot
 	calls atomic.Uint64 // served so far
 	gone  atomic.Bool   // will not serve calls any more
+	// order repeats, for the race detector, what the kernel orders: request and
+	// answer go through the slot and the shadow, which it cannot see.
+	order atomic.Uint32
 
 	// Tracer's thread only.
 	abandon   uint64 // call to interrupt at the next stop
