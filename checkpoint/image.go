@@ -89,11 +89,13 @@ type Image struct {
 	Files   []File
 	Layout  Layout
 	VDSO    []linux.Mapping // [vvar], [vvar_vclock], [vdso] in order of address
-	Actions map[int]Action  // only those that are not SIG_DFL
-	Limits  map[int]unix.Rlimit
-	Timers  Timers
-	Pending []linux.Siginfo // process-directed
-	Pages   []linux.Range   // whose contents follow, in this order
+	// VDSOBuild is the build ID of the kernel's vDSO where the image was taken.
+	VDSOBuild string
+	Actions   map[int]Action // only those that are not SIG_DFL
+	Limits    map[int]unix.Rlimit
+	Timers    Timers
+	Pending   []linux.Siginfo // process-directed
+	Pages     []linux.Range   // whose contents follow, in this order
 }
 
 // PageBytes is the total length of the pages' contents.

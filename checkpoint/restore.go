@@ -67,6 +67,9 @@ func (im *Image) RestoreMemory(p *Place) error {
 	if !SameVDSO(im.VDSO, p.VDSO) {
 		return fmt.Errorf("this node's vDSO differs from the home node's (kernels differ): %d and %d parts", len(p.VDSO), len(im.VDSO))
 	}
+	if im.VDSOBuild != vdsoBuild() {
+		return fmt.Errorf("this kernel's vDSO is another build than that of the kernel it comes from (%.12s, %.12s)", vdsoBuild(), im.VDSOBuild)
+	}
 	keep := slices.Clone(p.Keep)
 	for _, m := range p.VDSO {
 		keep = append(keep, linux.Range{Start: m.Start, End: m.End})
