@@ -29,6 +29,7 @@ type accounts struct {
 	final   map[int]protocol.CPUTime // ended guests, for home to ask
 	order   []int                    // of final
 	told    map[int]protocol.CPUTime // body: what was said of it last
+	start   uint64                   // KiB: VmPeak of the pod's first process; constant
 }
 
 // tick is the unit of times in /proc and of times(2): USER_HZ.
@@ -118,6 +119,13 @@ func (a *accounts) keepPeak(pid int, maxRSS int64) {
 		a.earlier = map[int]protocol.CPUTime{}
 	}
 	a.earlier[pid] = t
+}
+
+// noteStart notes the size of the process from which bodies are cloned.
+func (a *accounts) noteStart(init int) {
+	if b, err := os.ReadFile("/proc/" + itoa(init) + "/status"); err == nil {
+		a.start = statusKB(string(b), "VmPeak")
+	}
 }
 
 // statusKB reads a figure of /proc/PID/status.
@@ -294,16 +302,25 @@ func (p *pod) bodyEnded(pr *proc, ru *unix.Rusage) {
 	}
 }
 
+// endPeaks remembers, before a body is given another program, how large it was.
+func (p *pod) endPeaks(pr *proc) {
+	b, err := os.ReadFile("/proc/" + itoa(pr.body) + "/status")
+	if err != nil {
+		return // it is dying
+	}
+	s := string(b)
+	p.acct.keepPeak(pr.pid, int64(max(statusKB(s, "VmHWM"), statusKB(s, "VmRSS"))))
+	pr.peak.Store(statusKB(s, "VmPeak"))
+}
+
 // beginPeaks starts the record of a body's largest size anew, for the program
-// it has just been given. The kernel can forget the resident peak; of the other
-// we remember where it stood, see overhead.hide. Tracer's thread.
+// it is given. The kernel can forget the resident peak; of the other we know
+// where it stands, see overhead.hide.
 func (p *pod) beginPeaks(pr *proc) {
+	pr.peak.CompareAndSwap(0, p.acct.start)
 	const resetResidentPeak = "5" // see proc_pid_clear_refs(5)
 	if err := os.WriteFile("/proc/"+itoa(pr.body)+"/clear_refs", []byte(resetResidentPeak), 0); err != nil {
 		p.log.Debug("resident peak not reset", "pid", pr.pid, "err", err)
-	}
-	if b, err := os.ReadFile("/proc/" + itoa(pr.body) + "/status"); err == nil {
-		pr.peak.Store(statusKB(string(b), "VmPeak"))
 	}
 }
 

@@ -164,7 +164,7 @@ func (p *pod) strip(th *thread, im *checkpoint.Image) error {
 		tracer.C(unix.SYS_SET_TID_ADDRESS, 0),
 		tracer.C(unix.SYS_MUNLOCKALL),
 	}
-	p.acct.keepPeak(th.proc.pid, p.peakRSS(th.proc))
+	p.endPeaks(th.proc)
 	calls = append(calls, p.dropTimers(th.proc)...)
 	if rs, err := linux.GetRseq(th.here); err == nil && rs.Addr != 0 {
 		calls = append(calls, tracer.C(unix.SYS_RSEQ, rs.Addr, uint64(rs.Size), rseqUnregister, uint64(rs.Signature)))

@@ -230,6 +230,7 @@ func (p *pod) takeInit() error {
 		return err
 	}
 	p.vdso = vdsoOf(maps)
+	p.acct.noteStart(p.init)
 	return nil
 }
 

@@ -25,7 +25,7 @@ type proc struct {
 	timers   cpuTimers
 
 	timerSignals timerSignals
-	peak         atomic.Uint64 // KiB, see beginPeaks
+	peak         atomic.Uint64 // KiB: VmPeak before its program, see beginPeaks
 
 	// sigHint is set whenever a signal was queued: the next trapped call of a
 	// thread looks whether one is waiting for it.
