@@ -213,6 +213,9 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 	special := th.special
 	interrupted := r.Flags == 0 && (signals.IsRestart(r.Ret) || r.Ret == -int64(unix.EINTR))
 	suspend := interrupted && th.hasTemp && (len(sigs) > 0 || th.tempPending)
+	// Not begun, but it must look once before a pending signal ends it.
+	look := th.tempPending && len(sigs) == 0 && r.Ret == -signals.ERESTARTNOINTR && !th.freezing
+	suspend = suspend && !look
 	again := signals.IsRestart(r.Ret) && r.Flags == 0 && len(sigs) == 0 && !th.freezing && !suspend
 	if !again {
 		th.calling = false
@@ -235,6 +238,9 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 		return
 	case again: // given up for nothing: make it again
 		p.send(th, th.call)
+		if look {
+			p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: th.seq})
+		}
 		return
 	case special != nil:
 		p.requeue(th, sigs)

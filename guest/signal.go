@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"homing/checkpoint"
@@ -213,18 +215,48 @@ func (p *pod) onKill(m protocol.ProcRef) {
 	_ = unix.Kill(pr.body, unix.SIGKILL) // ESRCH: gone already
 }
 
-// onStop: job control stopped the shadow; the guest loses the processor.
+// stopLimit bounds the wait for a process to stand still at home's wish.
+const stopLimit = 5 * time.Second
+
+// onStop: job control is about to stop the shadow; the guest loses the
+// processor first, so that whoever sees the stop sees no more of its effects.
 func (p *pod) onStop(m protocol.ProcRef) {
+	pr := p.procHome(m.PID)
+	if pr == nil {
+		p.out.Send(protocol.Stopped, m)
+		return
+	}
 	p.tr.Post(func() {
-		pr := p.procHome(m.PID)
-		if pr == nil || pr.stopped {
-			return
-		}
 		pr.stopped = true
 		for _, th := range p.threadsOf(pr) {
-			_ = linux.Interrupt(th.here) // ESRCH: it is dying
+			if !th.held {
+				_ = linux.Interrupt(th.here) // ESRCH: it is dying
+			}
 		}
 	})
+	go func() {
+		for end := time.Now().Add(stopLimit); !p.still(pr) && time.Now().Before(end); {
+			time.Sleep(100 * time.Microsecond)
+		}
+		p.out.Send(protocol.Stopped, m)
+	}()
+}
+
+// still tells whether no thread of a process runs: each stands, or waits for
+// home.
+func (p *pod) still(pr *proc) bool {
+	still := true
+	err := p.tr.Do(func() {
+		for _, th := range p.threadsOf(pr) {
+			th.mu.Lock()
+			waits := th.calling
+			th.mu.Unlock()
+			if !th.held && !waits && th.vfork == nil {
+				still = false
+			}
+		}
+	})
+	return still || err != nil
 }
 
 // onContinue: the shadow runs again.

@@ -72,7 +72,7 @@ func (s *Supervisor) onEventStop(th *thread, sig unix.Signal) {
 		}
 	}
 	if th.checkStop { // told to stop, but an orphaned process group does not: signal(7), setpgid(2)
-		th.checkStop = false
+		th.checkStop, th.proc.stopped = false, false
 		s.out.Send(protocol.Continue, protocol.ProcRef{PID: th.proc.pid})
 	}
 	if th.remask {

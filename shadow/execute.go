@@ -5,6 +5,7 @@ import (
 
 	"homing/internal/linux"
 	"homing/internal/stub"
+	"homing/signals"
 	"homing/syscallfwd"
 )
 
@@ -29,6 +30,10 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 	slot.Spin = s.spin.stub.Load()
 	slot.NR, slot.Child = uint64(call.NR), th.childSlot
 	th.seq.Store(call.Seq)
+	if call.Seq != 0 && th.early.Load() == call.Seq { // see onAbandon
+		th.seq.Store(0)
+		return -signals.ERESTARTNOINTR, th.gone.Load()
+	}
 	th.calls.Add(1)
 	th.order.Add(1)
 	slot.Store(stub.Requested)

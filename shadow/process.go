@@ -64,6 +64,7 @@ type thread struct {
 
 	seq   atomic.Uint64 // call in its slot
 	calls atomic.Uint64 // served so far
+	early atomic.Uint64 // call to be given up that had not arrived yet
 	gone  atomic.Bool   // will not serve calls any more
 	// order repeats, for the race detector, what the kernel orders: request and
 	// answer go through the slot and the shadow, which it cannot see.
@@ -75,6 +76,7 @@ type thread struct {
 	heldInfo  signals.Info
 	pass      int  // signal to let through at its delivery stop
 	checkStop bool // was just told to stop: look whether it did
+	stopSig   int  // stop signal whose delivery stop it stands in until the guest stands
 	inListen  bool
 	remask    bool   // its signal mask is to be set anew at the next stop
 	kept      uint64 // signals it blocks for a signalfd

@@ -24,8 +24,12 @@ type unackedSignal struct {
 // A thread that stands in a call is held until the pod has decided, so that
 // the call is neither restarted nor ended too early.
 func (s *Supervisor) onSignal(th *thread, sig int) {
-	if sig == int(unix.SIGSTOP) || th.proc.getState() == starting {
+	if th.proc.getState() == starting {
 		s.cont(th, sig)
+		return
+	}
+	if sig == int(unix.SIGSTOP) {
+		s.stopGuestFirst(th, sig)
 		return
 	}
 	if th.pass == sig {
@@ -60,14 +64,37 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 func (s *Supervisor) deliver(th *thread, sig int) {
 	s.makeDefault(th, sig)
 	if signals.Default(sig) == signals.Stop {
-		// Whether it stops is for the kernel to say (orphaned process groups
-		// do not): the interruption reports it.
-		th.checkStop = true
-		s.cont(th, sig)
-		_ = linux.Interrupt(th.tid) // ESRCH: it is dying
+		s.stopGuestFirst(th, sig)
 		return
 	}
 	s.cont(th, sig)
+}
+
+// stopGuestFirst keeps a thread in the delivery stop of a stop signal until the
+// guest stands still: only then the home kernel may tell the parent.
+func (s *Supervisor) stopGuestFirst(th *thread, sig int) {
+	th.stopSig = sig
+	th.proc.stopped = true
+	s.out.Send(protocol.Stop, protocol.ProcRef{PID: th.proc.pid})
+}
+
+// onStopped lets the stop happen. Whether it does is for the kernel to say
+// (orphaned process groups are not stopped by a terminal's signals): an
+// interruption reports it, see onEventStop.
+func (s *Supervisor) onStopped(m protocol.ProcRef) {
+	s.tr.Post(func() {
+		p := s.process(m.PID)
+		if p == nil {
+			return
+		}
+		for _, th := range s.of(p) {
+			if sig := th.stopSig; sig != 0 {
+				th.stopSig, th.checkStop = 0, true
+				s.cont(th, sig)
+				_ = linux.Interrupt(th.tid) // ESRCH: it is dying
+			}
+		}
+	})
 }
 
 func (s *Supervisor) release(id uint64) *thread {
@@ -196,8 +223,14 @@ func (s *Supervisor) onWanted(m protocol.WantedMessage) {
 func (s *Supervisor) onAbandon(m protocol.AbandonMessage) {
 	s.tr.Post(func() {
 		th := s.thread(m.TID)
-		if th == nil || th.seq.Load() != m.Seq {
-			return // answered meanwhile
+		if th == nil {
+			return // it has ended
+		}
+		// The call may be on its way still: lanes and messages are not ordered.
+		// Then its lane finds the mark and does not begin it.
+		th.early.Store(m.Seq)
+		if th.seq.Load() != m.Seq {
+			return // answered, or not here yet
 		}
 		if th.held != 0 {
 			delete(s.heldBy, th.held)

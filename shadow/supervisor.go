@@ -96,6 +96,7 @@ func (s *Supervisor) handlers() {
 	async(s, protocol.Default, s.onDefault)
 	async(s, protocol.Died, s.onDied)
 	async(s, protocol.Refused, s.onRefused)
+	async(s, protocol.Stopped, s.onStopped)
 	async(s, protocol.Wanted, s.onWanted)
 	async(s, protocol.Report, s.onReport)
 	transaction(s, protocol.FileGet, s.sendFile)

@@ -193,8 +193,10 @@ func (e *Encoder) codeOutData(i int, a *Arg) error {
 	if a.Size > 1 {
 		kind, ref = OutTimes, a.Size
 	}
+	// A recv waits for all only if told so; else what fits is enough.
+	split := a.flags&argSplit != 0 && (a.flags&argRecv == 0 || e.parts)
 	switch {
-	case a.flags&argSplit != 0:
+	case split:
 		var err error
 		if ptr, n, err = e.part(a, ptr, n); err != nil {
 			return err
@@ -217,7 +219,7 @@ func (e *Encoder) codeOutData(i int, a *Arg) error {
 	case u == 0:
 		e.fault(i, n)
 		return nil
-	case a.flags&argSplit != 0:
+	case split && a.flags&argRecv == 0:
 		v, err := e.faultVector(i, a, u, n)
 		if err != nil {
 			return err

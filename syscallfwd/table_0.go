@@ -63,7 +63,7 @@ func rows0() []Entry {
 		row(43, "accept", Forward, "", "", fd("sockfd"), sockaddr("addr"), socklen("addrlen")),
 		row(44, "sendto", Forward, "", noteBig, fd("sockfd"), Arg{Kind: KindInData, Name: "buf", Size: 1, Len: 2, Max: maxRW, flags: argSplit},
 			size("len"), custom("flags", codeSendFlags), inN("dest_addr", 5, 1).int32().max(sockaddrMax), num("addrlen")),
-		row(45, "recvfrom", Forward, "", "", fd("sockfd"), outData("buf", 2, 1).max(maxRW).clamp().with(argRecv), size("len"), flags("flags"),
+		row(45, "recvfrom", Forward, "", "", fd("sockfd"), outData("buf", 2, 1).max(maxRW).clamp().split().with(argRecv), size("len"), flags("flags"),
 			sockaddr("src_addr"), socklen("addrlen")),
 		row(46, "sendmsg", Forward, "", "MSG_ZEROCOPY brings the process home. "+noteBig, fd("sockfd"), vec(KindMsgIn, "msg", 2).split(), flags("flags")),
 		row(47, "recvmsg", Forward, "", "Descriptors passed over a socket are home's, like all others.", fd("sockfd"), vec(KindMsgOut, "msg", 2), flags("flags")),

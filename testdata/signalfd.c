@@ -38,6 +38,7 @@ int main(void)
 	kill(getpid(), SIGUSR1);
 	printf("handler ran %d times\n", hits);
 	sigprocmask(SIG_UNBLOCK, &s, NULL);
+	getppid(); /* what was kept for a signalfd comes with the next forwarded call: docs/unsupported.md */
 	printf("handler ran %d times\n", hits);
 	SHOW(poll(&p, 1, 0));
 	/* blocking read */

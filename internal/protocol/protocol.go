@@ -17,6 +17,7 @@ const (
 	Kill       = "kill"           // A home → node: ProcRef: the shadow is dead
 	Stop       = "stop"           // A home → node: ProcRef: job control stopped the shadow
 	Continue   = "continue"       // A home → node: ProcRef
+	Stopped    = "stopped"        // A node → home: ProcRef: no thread of it runs
 	Abandon    = "abandon"        // A node → home: AbandonMessage
 	SignalDone = "signal.done"    // A node → home: SignalRef: the signal has been taken over
 	Default    = "signal.default" // A node → home: DefaultMessage: let the home kernel act
