@@ -220,6 +220,7 @@ func (p *pod) build(th *thread, im *checkpoint.Image) error {
 
 // animate gives the body its threads' states and lets it run. Tracer's thread.
 func (p *pod) animate(th *thread, im *checkpoint.Image) error {
+	p.order.Load()
 	t := &im.Threads[0]
 	if err := t.RestoreThread(th.here, p.body()); err != nil {
 		return err

@@ -28,6 +28,7 @@ func (s *Supervisor) onExec(th *thread) {
 	if caller == nil {
 		caller = th
 	}
+	caller.order.Load()
 	// execve(2) ends all other threads; the caller takes the leader's number.
 	for _, other := range s.of(th.proc) {
 		if other != caller {

@@ -117,8 +117,12 @@ func (s *Supervisor) onSignalDone(m protocol.SignalRef) {
 			return
 		}
 		s.retryInterrupted(th)
-		if m.Keep {
+		switch {
+		case m.Keep:
 			s.keep(th)
+			return
+		case m.Block:
+			s.block(th)
 			return
 		}
 		s.cont(th, 0)

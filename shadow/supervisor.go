@@ -170,6 +170,10 @@ func (s *Supervisor) serveCall(call *syscallfwd.Call, reply *syscallfwd.Reply) b
 	if th.proc.unsent.Load() != nil {
 		th.proc.unsent.Store(nil) // its guest runs
 	}
+	if terminalRequest(call) {
+		s.serveTerminal(th, call, reply)
+		return true
+	}
 	switch call.NR {
 	case unix.SYS_CLONE:
 		s.serveClone(th, call, reply)
