@@ -174,6 +174,10 @@ func (s *Supervisor) serveCall(call *syscallfwd.Call, reply *syscallfwd.Reply) b
 		s.serveTerminal(th, call, reply)
 		return true
 	}
+	if terminalRequest(call) {
+		s.serveTerminal(th, call, reply)
+		return true
+	}
 	switch call.NR {
 	case unix.SYS_CLONE:
 		s.serveClone(th, call, reply)

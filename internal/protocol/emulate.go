@@ -19,6 +19,10 @@ const MaxText = 256 << 20
 // that is away, say so (ReplyProc).
 const CallProc = 1 << 0
 
+// CallTTY is a flag of an ioctl on a terminal: Args[5] holds those of SIGTTIN
+// and SIGTTOU that the caller blocks.
+const CallTTY = 1 << 1
+
 // ReplyProc is a flag of a syscallfwd.Reply: the file opened, descriptor Ret, is
 // the one of /proc that Outs, a ProcFile, names.
 const ReplyProc = 1 << 16

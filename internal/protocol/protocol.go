@@ -87,6 +87,9 @@ type SignalMessage struct {
 type SignalRef struct {
 	ID   uint64
 	Keep bool // it stays pending at home, where a signalfd reads it
+	// Block: it was the answer to a call of a thread that blocks it; it is
+	// dropped, and the call is made again with it blocked.
+	Block bool
 }
 
 // AbandonMessage asks home to interrupt call Seq of thread TID; the answer is
