@@ -67,6 +67,9 @@ func (r *Run) diagnose() string {
 			_ = syscall.Kill(pid, syscall.SIGQUIT)
 		}
 	}
+	for _, pid := range nodesOf(r.Place.Lab.cmd.Process.Pid) {
+		_ = syscall.Kill(pid, syscall.SIGQUIT)
+	}
 	time.Sleep(300 * time.Millisecond)
 	logs := r.Place.Lab.stderr.String()
 	_ = filepath.WalkDir(r.Place.Lab.State, func(path string, d os.DirEntry, err error) error {
@@ -78,6 +81,21 @@ func (r *Run) diagnose() string {
 		return nil
 	})
 	return text + "--- homing says\n" + clip(logs) + "\n"
+}
+
+// nodesOf finds the nodes that a lab has started.
+func nodesOf(lab int) (pids []int) {
+	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", lab))
+	for _, c := range children {
+		b, _ := os.ReadFile(c)
+		for _, f := range strings.Fields(string(b)) {
+			pid, err := strconv.Atoi(f)
+			if cmd, _ := os.ReadFile("/proc/" + f + "/cmdline"); err == nil && bytes.Contains(cmd, []byte("node\x00--listen")) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
 }
 
 // describeProcess is a process as the kernel sees it: state, and for each thread where it waits.

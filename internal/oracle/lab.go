@@ -98,7 +98,7 @@ func (l *Lab) Log() string {
 		return l.log
 	}
 	b, _ := os.ReadFile(filepath.Join(l.dir, "log"))
-	return "the lab says: " + clip(l.stderr.String()) + "\nits nodes say: " + clip(string(b))
+	return "the lab says: " + clip(l.stderr.String()) + "\nits nodes say: " + clip(newest(string(b)))
 }
 
 func (l *Lab) kill() { _ = syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL) }
@@ -147,10 +147,10 @@ func ParseReport(b []byte) (*Report, error) {
 	var r Report
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(&r); err != nil {
-		return nil, fmt.Errorf("the lab's report is no report: %w\n%s", err, clip(string(b)))
+		return nil, fmt.Errorf("the lab's report is no report: %w\n%s", err, clip(newest(string(b))))
 	}
 	if len(r.Nodes) == 0 {
-		return nil, errors.New("the lab's report names no node:\n" + clip(string(b)))
+		return nil, errors.New("the lab's report names no node:\n" + clip(newest(string(b))))
 	}
 	return &r, nil
 }
@@ -192,4 +192,12 @@ func hasReason(home map[string]int, part string) bool {
 		}
 	}
 	return false
+}
+
+// newest is the part of a log that begins with the stacks of a node that was asked for them.
+func newest(log string) string {
+	if i := strings.Index(log, "SIGQUIT: quit"); i >= 0 {
+		return log[i:]
+	}
+	return log
 }

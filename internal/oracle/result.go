@@ -55,7 +55,7 @@ func diffText(native, away string) string {
 
 // clip bounds what a failure message quotes.
 func clip(s string) string {
-	const most = 12000
+	const most = 30000
 	if len(s) <= most {
 		return s
 	}

@@ -24,7 +24,7 @@ func script(interpreter, name string) oracle.Case {
 		Argv:    append(strings.Fields(interpreter), name),
 		Needs:   []string{strings.Fields(interpreter)[0]},
 		Setup:   func(dir string) error { return copyIn(dir, filepath.Join(scripts, name)) },
-		Timeout: 90 * time.Second,
+		Timeout: 40 * time.Second,
 	}
 }
 
