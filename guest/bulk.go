@@ -19,7 +19,7 @@ var errBulkReply = errors.New("malformed bulk reply")
 
 // receiveBulk takes the data of a reply that announces them from the bulk
 // connection and puts them where the call wants them; it returns the result.
-func (p *pod) receiveBulk(th *thread, r *syscallfwd.Reply) (int64, error) {
+func (p *pod) receiveBulk(th *thread, ln *lane, r *syscallfwd.Reply) (int64, error) {
 	call := th.call
 	if len(r.Outs) != 8 || r.Ret < protocol.BulkThreshold || len(call.Outs) != 1 || r.Ret > int64(call.Outs[0].Len) {
 		return 0, errBulkReply
@@ -34,10 +34,10 @@ func (p *pod) receiveBulk(th *thread, r *syscallfwd.Reply) (int64, error) {
 		}
 		return call.Scatter(memory(th.here), &syscallfwd.Reply{Seq: r.Seq, Ret: r.Ret, Outs: outs}), nil
 	}
-	if cap(th.lane.buf) < n {
-		th.lane.buf = make([]byte, maxImage)
+	if cap(ln.buf) < n {
+		ln.buf = make([]byte, maxImage)
 	}
-	buf := th.lane.buf[:n]
+	buf := ln.buf[:n]
 	received := make(chan int, n/bulkPiece+1)
 	written := make(chan int64, 1)
 	go func() { written <- writePieces(th.here, addr, buf, received) }()

@@ -147,6 +147,13 @@ func (p *pod) callSigaction(th *thread, n *linux.Notif) {
 		blocked = 1
 	}
 	p.forwardRaw(th, unix.SYS_RT_SIGACTION, [6]uint64{uint64(sig), dispositionKind(a), a.Flags, blocked}, func(th *thread, r *syscallfwd.Reply) {
+		if signals.IsRestart(r.Ret) { // given up for a signal: home has not changed it
+			th.proc.mu.Lock()
+			th.proc.actions[sig] = old
+			th.proc.mu.Unlock()
+			p.restart(th, th.notifID, -signals.ERESTARTNOINTR)
+			return
+		}
 		p.pass(th.notifID)
 	})
 }
@@ -171,6 +178,10 @@ func (p *pod) callSigpending(th *thread, n *linux.Notif) {
 		Outs: []syscallfwd.Out{{Len: 8, Kind: syscallfwd.OutFixed}},
 	}
 	th.special = func(th *thread, r *syscallfwd.Reply) {
+		if signals.IsRestart(r.Ret) {
+			p.restart(th, th.notifID, -signals.ERESTARTNOINTR)
+			return
+		}
 		st, err := linux.ReadStatus(th.here)
 		if err != nil {
 			return // it is dying
@@ -201,6 +212,10 @@ func (p *pod) callPrctl(th *thread, n *linux.Notif) {
 	case unix.PR_SET_NAME:
 		id := n.ID
 		th.special = func(th *thread, r *syscallfwd.Reply) {
+			if signals.IsRestart(r.Ret) {
+				p.restart(th, id, -signals.ERESTARTNOINTR)
+				return
+			}
 			p.pass(id) // EFAULT is the same here
 		}
 		p.forward(th, n.Args)

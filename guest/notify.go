@@ -44,6 +44,16 @@ func (p *pod) notifyLoop() {
 	}
 }
 
+// restart makes a thread leave its trapped call with a restart code. No program
+// may see such a number, and the kernel acts on it only where it finds a reason
+// to look for signals: the interruption is one.
+func (p *pod) restart(th *thread, id uint64, code int64) {
+	p.tr.Post(func() {
+		_ = linux.Interrupt(th.here) // ESRCH: it is dying
+		p.respond(id, code)
+	})
+}
+
 // respond answers a trapped call with a result.
 func (p *pod) respond(id uint64, ret int64) bool {
 	r := linux.NotifResp{ID: id}
@@ -85,7 +95,7 @@ func (p *pod) trapped(n *linux.Notif) {
 		// A signal came before the call began: its handler runs first, then the
 		// call is made.
 		th.proc.sigHint.Store(true)
-		p.respond(n.ID, -signals.ERESTARTNOINTR)
+		p.restart(th, n.ID, -signals.ERESTARTNOINTR)
 		return
 	}
 	if th.proc.isFreezing() {
@@ -179,6 +189,10 @@ func (p *pod) send(th *thread, call *syscallfwd.Call) {
 	if lane == nil {
 		return // the thread has ended
 	}
+	if th.proc.sigHint.Load() && deliverable(th.here) {
+		// A signal came while the call was being prepared; see giveUpCall.
+		p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: seq})
+	}
 	th.wire = call.AppendBinary(th.wire[:0])
 	p.host.countCall()
 	if err := lane.l.WriteFrame(th.wire); err != nil {
@@ -205,12 +219,12 @@ func (p *pod) serveLane(ln *lane) {
 			p.mu.Unlock()
 			continue
 		}
-		p.answer(th, &r)
+		p.answer(th, ln, &r)
 	}
 }
 
-// answer finishes a thread's pending call with home's reply.
-func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
+// answer finishes a thread's pending call with home's reply, which came over ln.
+func (p *pod) answer(th *thread, ln *lane, r *syscallfwd.Reply) {
 	th.mu.Lock()
 	if !th.calling || r.Seq != th.seq {
 		th.mu.Unlock()
@@ -224,7 +238,9 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 	// Not begun, but it must look once before a pending signal ends it.
 	look := th.tempPending && len(sigs) == 0 && r.Ret == -signals.ERESTARTNOINTR && !th.freezing
 	suspend = suspend && !look
-	again := signals.IsRestart(r.Ret) && r.Flags == 0 && len(sigs) == 0 && !th.freezing && !suspend
+	given := signals.IsRestart(r.Ret) && r.Flags == 0 && len(sigs) == 0 && !th.freezing && !suspend
+	queued := given && deliverable(th.here)
+	again := given && !queued
 	if !again {
 		th.calling = false
 	}
@@ -258,7 +274,7 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 	var ret int64
 	if r.Flags&protocol.ReplyBulk != 0 {
 		var err error
-		if ret, err = p.receiveBulk(th, r); err != nil {
+		if ret, err = p.receiveBulk(th, ln, r); err != nil {
 			p.sess.Close(err.Error())
 			return
 		}
@@ -277,6 +293,10 @@ func (p *pod) answer(th *thread, r *syscallfwd.Reply) {
 		ret = -signals.ERESTARTNOHAND // with a handler the same; the block is at home
 	}
 	p.requeue(th, sigs)
+	if queued && signals.IsRestart(ret) {
+		p.restart(th, id, ret)
+		return
+	}
 	p.respond(id, ret)
 }
 

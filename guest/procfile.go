@@ -121,6 +121,8 @@ func (p *pod) fill(th *thread, fd int64, text []byte) {
 	}
 	th.special = func(th *thread, r *syscallfwd.Reply) {
 		switch {
+		case signals.IsRestart(r.Ret): // given up for a signal, which waits until the call is complete
+			p.fill(th, fd, text)
 		case r.Ret < 0:
 			p.log.Warn("/proc file not filled", "tid", th.tid, "err", unix.Errno(-r.Ret))
 			p.respond(th.notifID, fd) // home's text is better than none

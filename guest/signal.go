@@ -116,19 +116,43 @@ func (p *pod) takeEarly(pid int) {
 	}
 }
 
-// deliverTo queues a caught signal to a thread that does not block it.
+// deliverTo queues a caught signal to a thread that did not block it when it
+// was chosen.
 func (p *pod) deliverTo(th *thread, si signals.Info, m protocol.SignalMessage) {
 	th.mu.Lock()
-	if th.calling {
+	calling, seq := th.calling, th.seq
+	th.mu.Unlock()
+	if calling && blocks(th, signals.Signo(&si)) {
+		// It has blocked the signal since, and does until its call has ended.
+		p.onSignal(m)
+		return
+	}
+	th.mu.Lock()
+	if calling && th.calling && th.seq == seq {
 		th.sigs = append(th.sigs, queued{si, true, m.ID})
-		seq := th.seq
 		th.mu.Unlock()
 		p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: seq})
 		return
 	}
 	th.mu.Unlock()
-	p.queueSignal(th, si, m.Directed)
+	p.queueSignal(th, si, true) // the kernel might choose a thread whose call nobody gives up
+	p.giveUpCall(th, signals.Signo(&si))
 	p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID})
+}
+
+// giveUpCall gives up the call that a thread has begun while a signal was being
+// queued for it. Whoever begins a call looks for signals after it has said so
+// (send), and whoever queues a signal looks for calls after that.
+func (p *pod) giveUpCall(th *thread, sig int) {
+	th.mu.Lock()
+	calling, seq := th.calling, th.seq
+	if calling && th.hasTemp && th.tempMask&signals.Bit(sig) == 0 {
+		th.tempPending = true
+	}
+	th.mu.Unlock()
+	if calling {
+		p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: seq})
+	}
 }
 
 // waitsFor tells whether a thread of the process is in sigtimedwait.
@@ -157,9 +181,12 @@ func (p *pod) unkeep(th *thread, n linux.Notif) bool {
 		return false
 	}
 	th.proc.kept.And(^set)
-	p.forwardRaw(th, unix.SYS_RT_SIGPROCMASK, [6]uint64{set}, func(th *thread, _ *syscallfwd.Reply) {
-		if deliverable(th.here) {
-			p.respond(n.ID, -signals.ERESTARTNOINTR)
+	p.forwardRaw(th, unix.SYS_RT_SIGPROCMASK, [6]uint64{set}, func(th *thread, r *syscallfwd.Reply) {
+		if signals.IsRestart(r.Ret) {
+			th.proc.kept.Or(set) // not done
+		}
+		if signals.IsRestart(r.Ret) || deliverable(th.here) {
+			p.restart(th, n.ID, -signals.ERESTARTNOINTR)
 			return
 		}
 		th.special = nil

@@ -24,11 +24,7 @@ func (s *Supervisor) bulkReply(call *syscallfwd.Call, ret int64, r *syscallfwd.R
 }
 
 // sendSlot sends the data that a bulk reply has announced.
-func (s *Supervisor) sendSlot(call *syscallfwd.Call, r *syscallfwd.Reply) error {
-	th := s.thread(int(call.TID))
-	if th == nil || th.gone.Load() {
-		return nil // the job's end cannot be waited for: its guest is being killed
-	}
+func (s *Supervisor) sendSlot(th *thread, call *syscallfwd.Call, r *syscallfwd.Reply) error {
 	o := &call.Outs[0]
 	data := s.arena.data(th.slot)[o.Off : uint64(o.Off)+uint64(r.Ret)]
 	return s.sess.BulkSend(binary.LittleEndian.Uint64(r.Outs), data)

@@ -35,7 +35,13 @@ func (s *Supervisor) serveClone(th *thread, call *syscallfwd.Call, reply *syscal
 	ret, gone := s.execute(th, call)
 	th.childSlot = 0
 	th.vforking = own.Load() == vforkAnswered
-	if gone || ret < 0 {
+	if gone { // after the child was made, perhaps
+		_ = s.tr.Do(func() { // ErrClosed: the job has ended
+			if th.clone != nil {
+				s.arena.release(slot)
+			}
+		})
+	} else if ret < 0 {
 		s.arena.release(slot)
 	}
 	s.answer(th, call, ret, gone, reply)

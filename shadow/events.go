@@ -176,12 +176,17 @@ func (s *Supervisor) threadEnded(th *thread, ws unix.WaitStatus) {
 }
 
 // dropThread frees what belongs to a thread that will not run in the stub again.
+// Its slot stays its own as long as a lane uses it.
 func (s *Supervisor) dropThread(th *thread) {
-	if th.slot < 0 {
+	th.useMu.Lock()
+	defer th.useMu.Unlock()
+	if th.dropped {
 		return
 	}
+	th.dropped = true
 	th.gone.Store(true)
 	s.publish(th, stub.Gone)
-	s.arena.release(th.slot)
-	th.slot = -1
+	if !th.used {
+		s.arena.release(th.slot)
+	}
 }

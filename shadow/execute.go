@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homing/internal/linux"
+	"homing/internal/protocol"
 	"homing/internal/stub"
 	"homing/signals"
 	"homing/syscallfwd"
@@ -39,6 +40,13 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 	slot.Store(stub.Requested)
 	if slot.StubSleeps() {
 		linux.FutexWake(&slot.State, 1)
+	}
+	if call.Seq != 0 && th.early.Load() == call.Seq { // given up before it stood in the slot
+		s.onAbandon(protocol.AbandonMessage{TID: th.tid, Seq: call.Seq})
+	}
+	if th.hasEnded() { // our request may have replaced the word of its end
+		th.seq.Store(0)
+		return -int64(unix.ESRCH), true
 	}
 	s.await(slot, stub.Requested, stub.Requested)
 	th.order.Load()

@@ -70,6 +70,10 @@ type thread struct {
 	// answer go through the slot and the shadow, which it cannot see.
 	order atomic.Uint32
 
+	useMu   sync.Mutex
+	used    bool // a lane serves a call with its slot
+	dropped bool // it will not run in the stub again
+
 	// Tracer's thread only.
 	abandon   uint64 // call to interrupt at the next stop
 	held      uint64 // signal whose delivery stop it stands in, 0 none
@@ -88,6 +92,33 @@ type thread struct {
 	vforking  bool        // the stub will still write Done for an answered vfork
 	fill      []byte      // text for a descriptor, so far
 	exec      *execResult // set by the tracer before the slot becomes Gone
+}
+
+// use keeps the thread's slot from being given to another one until unuse. It
+// fails if the thread has ended.
+func (t *thread) use() bool {
+	t.useMu.Lock()
+	defer t.useMu.Unlock()
+	if t.dropped {
+		return false
+	}
+	t.used = true
+	return true
+}
+
+func (t *thread) hasEnded() bool {
+	t.useMu.Lock()
+	defer t.useMu.Unlock()
+	return t.dropped
+}
+
+func (s *Supervisor) unuse(t *thread) {
+	t.useMu.Lock()
+	defer t.useMu.Unlock()
+	t.used = false
+	if t.dropped {
+		s.arena.release(t.slot)
+	}
 }
 
 type cloneRequest struct {

@@ -13,7 +13,8 @@
 //  5. What cannot be done away comes home: the shadow is filled with the
 //     guest's memory again and released (return.go).
 //
-// Lock order: table.mu, files.mu, arena.mu and outbox.mu are leaves.
+// Lock order: table.mu, files.mu, arena.mu and outbox.mu are leaves; arena.mu may
+// be taken under a thread's useMu.
 //
 // Trust: everything a lane or the control stream says comes from the node; it
 // is bounded by syscallfwd.ParseCall and Image.Validate and executed with the
@@ -141,18 +142,8 @@ func (s *Supervisor) serveLane(lane *kkc.Lane) {
 			return
 		}
 		s.calls.Add(1)
-		reply.Outs = reply.Outs[:0]
-		if !s.traced(&call, &reply) {
-			continue // exit: nobody waits for an answer
-		}
-		out = reply.AppendBinary(out[:0])
-		if err := lane.WriteFrame(out); err != nil {
+		if out, err = s.serveFrame(lane, &call, &reply, out); err != nil {
 			return
-		}
-		if reply.Flags&protocol.ReplyBulk != 0 {
-			if err := s.sendSlot(&call, &reply); err != nil {
-				return
-			}
 		}
 		if cap(out) > 4<<20 {
 			out, reply.Outs = nil, nil
@@ -160,9 +151,33 @@ func (s *Supervisor) serveLane(lane *kkc.Lane) {
 	}
 }
 
-// serveCall executes one call; false means that there is nothing to answer.
-func (s *Supervisor) serveCall(call *syscallfwd.Call, reply *syscallfwd.Reply) bool {
+// serveFrame serves one call, whose thread's slot is ours until the answer has
+// been sent. It returns the buffer out.
+func (s *Supervisor) serveFrame(lane *kkc.Lane, call *syscallfwd.Call, reply *syscallfwd.Reply, out []byte) ([]byte, error) {
 	th := s.thread(int(call.TID))
+	if th != nil && !th.use() {
+		th = nil
+	}
+	if th != nil {
+		defer s.unuse(th)
+	}
+	reply.Outs = reply.Outs[:0]
+	if !s.traced(th, call, reply) {
+		return out, nil // exit: nobody waits for an answer
+	}
+	out = reply.AppendBinary(out[:0])
+	if err := lane.WriteFrame(out); err != nil {
+		return out, err
+	}
+	if reply.Flags&protocol.ReplyBulk != 0 {
+		return out, s.sendSlot(th, call, reply)
+	}
+	return out, nil
+}
+
+// serveCall executes one call of a thread, nil if it has ended; false means that
+// there is nothing to answer.
+func (s *Supervisor) serveCall(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) bool {
 	if th == nil {
 		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
 		return true

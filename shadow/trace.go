@@ -133,18 +133,18 @@ func (t *traceLog) ended(tid int, ws unix.WaitStatus) {
 }
 
 // traced serves a call like serveCall and logs it.
-func (s *Supervisor) traced(call *syscallfwd.Call, reply *syscallfwd.Reply) (answered bool) {
+func (s *Supervisor) traced(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) (answered bool) {
 	t := s.traceLog
 	if t == nil {
-		return s.serveCall(call, reply)
+		return s.serveCall(th, call, reply)
 	}
 	began := *call // serving changes the arguments of some
 	start := time.Now()
 	if call.NR == unix.SYS_EXIT || call.NR == unix.SYS_EXIT_GROUP {
 		t.call(&began, nil, start) // afterwards nobody may be left to log it
-		return s.serveCall(call, reply)
+		return s.serveCall(th, call, reply)
 	}
-	answered = s.serveCall(call, reply)
+	answered = s.serveCall(th, call, reply)
 	t.call(&began, reply, start)
 	return answered
 }
