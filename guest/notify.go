@@ -146,10 +146,6 @@ func (p *pod) route(th *thread, n *linux.Notif) {
 		p.forwardTerminal(th)
 		return
 	}
-	if n.NR == unix.SYS_IOCTL && changesTerminal(uint32(n.Args[1])) {
-		p.forwardTerminal(th)
-		return
-	}
 	switch th.entry.Special {
 	case "pselect", "ppoll", "epoll_pwait":
 		p.applyTempMask(th)

@@ -47,11 +47,6 @@ func (p *pod) onSignal(m protocol.SignalMessage) {
 		p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID, Block: true})
 		return
 	}
-	if p.fromTerminal(m, &si) {
-		pr.kept.Or(signals.Bit(sig))
-		p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID, Block: true})
-		return
-	}
 	th, waited := p.chooseThread(pr, sig, m)
 	if m.SignalFD && (waited && !p.waitsFor(pr)) {
 		pr.kept.Or(signals.Bit(sig))

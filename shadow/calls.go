@@ -209,7 +209,6 @@ func (s *Supervisor) serveSignalfd(th *thread, call *syscallfwd.Call, reply *sys
 // a signalfd; they arrive like any other.
 func (s *Supervisor) serveUnblock(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
 	_ = s.tr.Do(func() { th.kept &^= call.Args[0] }) // ErrClosed: the job is ending
-	_ = s.tr.Do(func() { th.kept &^= call.Args[0] }) // ErrClosed: the job is ending
 	c := syscallfwd.Call{Seq: call.Seq, NR: unix.SYS_RT_SIGPROCMASK, ArgReloc: 2, Size: 8, Data: make([]byte, 8)}
 	binary.LittleEndian.PutUint64(c.Data, call.Args[0])
 	c.Args = [6]uint64{unix.SIG_UNBLOCK, 0, 0, 8}

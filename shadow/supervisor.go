@@ -189,10 +189,6 @@ func (s *Supervisor) serveCall(th *thread, call *syscallfwd.Call, reply *syscall
 		s.serveTerminal(th, call, reply)
 		return true
 	}
-	if terminalRequest(call) {
-		s.serveTerminal(th, call, reply)
-		return true
-	}
 	switch call.NR {
 	case unix.SYS_CLONE:
 		s.serveClone(th, call, reply)
