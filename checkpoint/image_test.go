@@ -101,13 +101,13 @@ func FuzzValidate(f *testing.F) {
 		if json.Unmarshal(b, &im) != nil || im.Validate() != nil {
 			return
 		}
-		p := &Place{VDSO: im.VDSO}
+		p := &Place{VDSO: append([]linux.Mapping(nil), im.VDSO...), OpenFile: noFiles}
 		if len(im.VDSO) > 0 {
-			p.VDSO = append([]linux.Mapping(nil), im.VDSO...)
 			p.VDSO[0].Start ^= 0x1000
 		}
-		p.OpenFile = noFiles
-		p.moveVDSO(&im)
+		if from, ok := matchVDSO(im.VDSO, p.VDSO); ok {
+			moveVDSO(from, im.VDSO)
+		}
 		for _, v := range im.VMAs {
 			if _, err := p.mapCalls(&im, v); err != nil {
 				t.Fatal(err)

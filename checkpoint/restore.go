@@ -49,33 +49,36 @@ func Unmap(keep []linux.Range) []tracer.Call {
 	return calls
 }
 
-// SameVDSO tells whether the vDSO of an image can be served by the target's.
-func SameVDSO(a, b []linux.Mapping) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i].Path != b[i].Path || a[i].End-a[i].Start != b[i].End-b[i].Start {
-			return false
+// matchVDSO finds, for each part of an image's vDSO, that of the target. A
+// program may have unmapped or moved parts of its own.
+func matchVDSO(image, target []linux.Mapping) (from []linux.Mapping, ok bool) {
+	for _, want := range image {
+		i := slices.IndexFunc(target, func(m linux.Mapping) bool {
+			return m.Path == want.Path && m.End-m.Start == want.End-want.Start
+		})
+		if i < 0 {
+			return nil, false
 		}
+		from = append(from, target[i])
 	}
-	return true
+	return from, true
 }
 
 // RestoreMemory rebuilds the image's mappings in the target, without contents.
 func (im *Image) RestoreMemory(p *Place) error {
-	if !SameVDSO(im.VDSO, p.VDSO) {
-		return fmt.Errorf("this node's vDSO differs from the home node's (kernels differ): %d and %d parts", len(p.VDSO), len(im.VDSO))
+	from, ok := matchVDSO(im.VDSO, p.VDSO)
+	if !ok {
+		return fmt.Errorf("the vDSO here has not the parts of the one it comes from: kernels differ")
 	}
 	if im.VDSOBuild != vdsoBuild() {
 		return fmt.Errorf("this kernel's vDSO is another build than that of the kernel it comes from (%.12s, %.12s)", vdsoBuild(), im.VDSOBuild)
 	}
 	keep := slices.Clone(p.Keep)
-	for _, m := range p.VDSO {
+	for _, m := range from {
 		keep = append(keep, linux.Range{Start: m.Start, End: m.End})
 	}
 	calls := Unmap(keep)
-	calls = append(calls, p.moveVDSO(im)...)
+	calls = append(calls, moveVDSO(from, im.VDSO)...)
 	for _, v := range im.VMAs {
 		more, err := p.mapCalls(im, v)
 		if err != nil {
@@ -89,34 +92,35 @@ func (im *Image) RestoreMemory(p *Place) error {
 	return im.restoreLayout(p)
 }
 
-func (p *Place) moveVDSO(im *Image) []tracer.Call {
-	if len(im.VDSO) == 0 || im.VDSO[0].Start == p.VDSO[0].Start {
-		return nil
+// moveVDSO moves the parts of the vDSO to their places in the image, by way of
+// a place that overlaps neither: old and new ones may overlap.
+func moveVDSO(from, to []linux.Mapping) []tracer.Call {
+	move := func(start, size, target uint64) tracer.Call {
+		return tracer.C(unix.SYS_MREMAP, start, size, size, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, target)
 	}
-	var calls []tracer.Call
-	for i, from := range p.VDSO {
-		size := from.End - from.Start
-		calls = append(calls, tracer.C(unix.SYS_MREMAP, from.Start, size, size, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, im.VDSO[i].Start))
-	}
-	// Old and new place may overlap: go by way of a place that overlaps neither.
-	old := linux.Range{Start: p.VDSO[0].Start, End: p.VDSO[len(p.VDSO)-1].End}
-	to := linux.Range{Start: im.VDSO[0].Start, End: im.VDSO[len(im.VDSO)-1].End}
-	if old.Start < to.End && to.Start < old.End {
-		calls = calls[:0]
-		via := uint64(0x20000)
-		for _, base := range []uint64{via, to.Start} {
-			for i, from := range p.VDSO {
-				size := from.End - from.Start
-				src := from.Start
-				if base != via {
-					src = via + (from.Start - old.Start)
-				}
-				_ = i
-				calls = append(calls, tracer.C(unix.SYS_MREMAP, src, size, size, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, base+(from.Start-old.Start)))
-			}
+	overlap, same := false, true
+	for i, a := range from {
+		same = same && a.Start == to[i].Start
+		for _, b := range to {
+			overlap = overlap || a.Start < b.End && b.Start < a.End
 		}
 	}
-	return calls
+	if same {
+		return nil
+	}
+	var calls, second []tracer.Call
+	via := uint64(0x20000) // everything else has been unmapped
+	for i, a := range from {
+		size := a.End - a.Start
+		if !overlap {
+			calls = append(calls, move(a.Start, size, to[i].Start))
+			continue
+		}
+		calls = append(calls, move(a.Start, size, via))
+		second = append(second, move(via, size, to[i].Start))
+		via += size
+	}
+	return append(calls, second...)
 }
 
 func (p *Place) mapCalls(im *Image, v VMA) ([]tracer.Call, error) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -387,10 +388,10 @@ func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) er
 	return nil
 }
 
-// dropStub unmaps stub and arena with a syscall instruction of the vDSO, and
+// dropStub unmaps stub and arena with a syscall instruction of the program's, and
 // sets the leader's registers for good.
 func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
-	at, err := vdsoSyscall(leader.proc.pid)
+	at, err := syscallInstruction(leader.proc.pid)
 	if err != nil {
 		return err
 	}
@@ -443,25 +444,27 @@ func step(tid int) error {
 	}
 }
 
-// vdsoSyscall finds a syscall instruction in a process's vDSO.
-func vdsoSyscall(pid int) (uint64, error) {
+// syscallInstruction finds a syscall instruction in a process's code: in its
+// vDSO, or, if the program has unmapped that, anywhere.
+func syscallInstruction(pid int) (uint64, error) {
 	maps, err := linux.Mappings(pid)
 	if err != nil {
 		return 0, err
 	}
+	slices.SortStableFunc(maps, func(a, b linux.Mapping) int {
+		return strings.Compare(b.Path, a.Path) // "[vdso]" comes before any path
+	})
+	code := make([]byte, 1<<20)
 	for _, m := range maps {
-		if m.Path != "[vdso]" {
+		if m.Prot&unix.PROT_EXEC == 0 || m.Path == "[vsyscall]" {
 			continue
 		}
-		code := make([]byte, m.End-m.Start)
-		if _, err := linux.ReadMemory(pid, m.Start, code); err != nil {
-			return 0, fmt.Errorf("read the vDSO: %w", err)
-		}
-		if i := bytes.Index(code, []byte{0x0f, 0x05}); i >= 0 {
+		n, _ := linux.ReadMemory(pid, m.Start, code[:min(uint64(len(code)), m.End-m.Start)]) // what cannot be read has none
+		if i := bytes.Index(code[:n], []byte{0x0f, 0x05}); i >= 0 {
 			return m.Start + uint64(i), nil
 		}
 	}
-	return 0, errors.New("no syscall instruction in the vDSO")
+	return 0, errors.New("no syscall instruction in the program")
 }
 
 // letGo releases a rebuilt process: it runs natively from here on.
