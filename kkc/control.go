@@ -283,6 +283,7 @@ func (c *control) deliverAll() error {
 		if env.Type == typeBye {
 			var reason string
 			json.Unmarshal(env.Body, &reason) // a bye without a good reason is still a bye
+			close(c.s.peerBye)
 			c.s.fail(&EndError{Clean: true, ByPeer: true, Reason: clean(reason)})
 			return nil
 		}

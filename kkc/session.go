@@ -36,6 +36,7 @@ type Session struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 	tornDown chan struct{}
+	peerBye  chan struct{} // the peer has said bye
 
 	mu      sync.Mutex
 	started bool
@@ -49,7 +50,7 @@ func newSession(raw net.Conn, conn *tls.Conn, home bool, peer Peer, remote Hello
 		Peer: peer, RemoteHello: remote,
 		home: home, limits: limits, log: logger, raw: raw,
 		conn: newJoinConn(conn),
-		done: make(chan struct{}), tornDown: make(chan struct{}),
+		done: make(chan struct{}), tornDown: make(chan struct{}), peerBye: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	config := &yamux.Config{
@@ -126,6 +127,7 @@ func (s *Session) Close(reason string) {
 	go s.ctl.bye(clean(reason)) // ends with the connection at the latest
 	select {
 	case <-s.mux.CloseChan(): // the peer closes when it has read the bye
+	case <-s.peerBye: // both end it at once
 	case <-timer.C:
 		s.raw.Close() // TLS would wait seconds to say that it closes
 	}
