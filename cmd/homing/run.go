@@ -12,13 +12,13 @@ import (
 
 var runCommand = &cli.Command{
 	Name:      "run",
-	Usage:     "run PROG: on another node, or here but ready to be moved",
+	Usage:     "run PROG on another node, or here",
 	ArgsUsage: "-- PROG ARGS...",
 	Description: "The program keeps this machine's files, sockets, pids, signals and terminal wherever it computes.\n" +
 		"Its exit status is returned; 125 means that homing failed, 126 that PROG cannot be executed, 127 that there is none.",
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "on", Usage: "compute on `NODE`, as homing join or homing lab named it (default: here)"},
-		&cli.PathFlag{Name: "trace", Usage: "log each call to `FILE`: what, where it ran, how long"},
+		&cli.PathFlag{Name: "trace", Usage: "with --on: log each call to `FILE`: what, where it ran, how long"},
 		stateFlag,
 	},
 	Action: func(c *cli.Context) error {

@@ -98,7 +98,7 @@ func checks() []Check {
 		},
 		{
 			Name: "cgroup", Title: "limits for guests (cgroup v2, delegated)", For: []Purpose{Better},
-			Cost: "guests can take all of this machine's processor and memory", Remedy: "start the node as a systemd service with Delegate=yes", probe: probeCgroup,
+			Cost: "guests can take all of this machine's processor and memory", Remedy: "start the node as a systemd service with Delegate=yes; until then limit it as a whole: MemoryMax=, CPUWeight=", probe: probeCgroup,
 		},
 		{
 			Name: "clock", Title: "a clock that is kept right", For: []Purpose{Better},
