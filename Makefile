@@ -16,8 +16,9 @@ TEST_NEEDS  := bash=bash dash=dash python3=python3 perl=perl gawk=gawk git=git s
 	zstd=zstd xz=xz-utils gzip=gzip tar=tar openssl=openssl gcc=gcc make=make ps=procps pstree=psmisc \
 	setpriv=util-linux xargs=findutils strace=strace
 
-# Packages whose tests the race detector can follow: no guest, no tracing.
-RACE := $(wildcard ./kkc ./syscallfwd ./signals ./node ./internal/lab ./internal/doctor)
+# Packages whose tests the race detector can follow: no guest runs in them.
+RACE := $(wildcard ./kkc ./syscallfwd ./signals ./checkpoint ./node ./shadow ./guest ./guest/filter \
+	./internal/linux ./internal/tracer ./internal/lab ./internal/doctor)
 
 .PHONY: all build help deps demo test bench lint docs fuzz race clean
 

@@ -75,10 +75,12 @@ func programs(t *testing.T) []oracle.Case {
 		with(script("/usr/bin/node", "node_work.js"), func(c *oracle.Case) { c.Name = "node" }),
 		{Name: "make", Argv: []string{"/usr/bin/make", "-j4", "check"}, Setup: writeCProject, Needs: []string{"make", "gcc"}, Timeout: 3 * time.Minute},
 		{Name: "make_dry", Argv: []string{"/usr/bin/make", "-n"}, Setup: writeCProject, Needs: []string{"make"}},
-		{Name: "gcc_error", Argv: []string{"/usr/bin/gcc", "-c", "bad.c"}, Needs: []string{"gcc"},
+		{
+			Name: "gcc_error", Argv: []string{"/usr/bin/gcc", "-c", "bad.c"}, Needs: []string{"gcc"},
 			Setup: func(dir string) error {
 				return os.WriteFile(filepath.Join(dir, "bad.c"), []byte("int main(void) { return x; }\n"), 0o644)
-			}},
+			},
+		},
 		{Name: "go_program", Argv: []string{goProgram(t)}, Timeout: time.Minute},
 		{Name: "curl_away", Body: curlAway, Normalise: func(s string) string { return afterMs.ReplaceAllString(s, "after N ms") }, Needs: []string{"curl", "python3"}},
 		{Name: "http_server_away", Body: serverAway, Needs: []string{"curl", "python3"}},
