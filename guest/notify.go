@@ -211,7 +211,10 @@ func (p *pod) serveLane(ln *lane) {
 		th := ln.thread.Load()
 		if th == nil { // its thread has ended: free for another
 			p.mu.Lock()
-			p.lanes = append(p.lanes, ln)
+			if ln.draining {
+				ln.draining = false
+				p.lanes = append(p.lanes, ln)
+			}
 			p.mu.Unlock()
 			continue
 		}

@@ -125,7 +125,10 @@ func (m memory) Write(addr uint64, p []byte) (int, error) { return linux.WriteMe
 type lane struct {
 	l      *kkc.Lane
 	thread atomic.Pointer[thread]
-	buf    []byte // for bulk data
+	// draining: its thread ended with a call pending, whose answer is still to
+	// come; it must not serve two threads. Guarded by pod.mu.
+	draining bool
+	buf      []byte // for bulk data
 }
 
 func (p *pod) register(th *thread) {
@@ -186,7 +189,9 @@ func (p *pod) forget(th *thread) {
 	th.mu.Lock()
 	pending := th.calling // its late answer frees the lane, see serveLane
 	th.mu.Unlock()
-	if !pending {
+	if pending {
+		th.lane.draining = true
+	} else {
 		p.lanes = append(p.lanes, th.lane)
 	}
 	th.lane = nil

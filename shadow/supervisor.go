@@ -180,7 +180,7 @@ func (s *Supervisor) serveFrame(lane *kkc.Lane, call *syscallfwd.Call, reply *sy
 func (s *Supervisor) serveCall(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) bool {
 	if th == nil {
 		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
-		return true
+		return call.NR != unix.SYS_EXIT && call.NR != unix.SYS_EXIT_GROUP
 	}
 	if th.proc.unsent.Load() != nil {
 		th.proc.unsent.Store(nil) // its guest runs
