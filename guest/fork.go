@@ -25,6 +25,7 @@ import (
 type cloneRequest struct {
 	flags, stack, parentTID, childTID, tls uint64
 	pidfd                                  uint64 // where the descriptor's number goes
+	gen                                    uint64 // of the child, see protocol.ProcRef
 }
 
 // namespaceFlags ask for new namespaces: made at home natively.
@@ -116,10 +117,13 @@ func (p *pod) clone(th *thread, req cloneRequest) {
 			p.respond(th.notifID, r.Ret)
 			return
 		}
-		if req.flags&unix.CLONE_PIDFD != 0 && len(r.Outs) >= 8 {
+		if req.flags&unix.CLONE_PIDFD != 0 && len(r.Outs) >= 16 {
 			_, _ = linux.WriteMemory(th.here, req.pidfd, r.Outs[4:8]) // EFAULT: the kernel, too, has made the child by then
 		}
 		child := int(r.Ret)
+		if n := len(r.Outs); n >= 8 {
+			req.gen = le64(r.Outs[n-8:])
+		}
 		p.tr.Post(func() {
 			if err := p.cloneGuest(th, &req, child); err != nil {
 				p.childFailed(th, child, &req, err)
@@ -167,7 +171,7 @@ func (p *pod) cloneGuest(th *thread, req *cloneRequest, childTID int) error {
 	}
 	child := &thread{tid: childTID, proc: th.proc}
 	if req.flags&unix.CLONE_THREAD == 0 {
-		child.proc = &proc{pid: childTID, sharesVM: req.flags&unix.CLONE_VM != 0}
+		child.proc = &proc{pid: childTID, gen: req.gen, sharesVM: req.flags&unix.CLONE_VM != 0}
 		th.proc.mu.Lock()
 		child.proc.actions = th.proc.actions
 		child.proc.kept.Store(th.proc.kept.Load())
@@ -287,8 +291,10 @@ func (p *pod) startChild(parent, child *thread, req *cloneRequest, here int, sav
 	p.register(child)
 	if child.proc != parent.proc {
 		p.host.countGuest()
-		go p.takeEarly(child.proc.pid)
-	} else if child.proc.stopped || child.proc.isFreezing() {
+		go p.takeEarly(child.proc)
+		child.proc.stopped = p.standing[child.proc.gen]
+	}
+	if child.proc.stopped || child.proc.isFreezing() {
 		child.held = true
 		return nil
 	}

@@ -89,7 +89,11 @@ func (h *Host) Stats() Stats {
 
 // Serve runs the pod of one session until the session ends and all is gone.
 func (h *Host) Serve(sess *kkc.Session) {
-	p := newPod(h, sess)
+	p, err := newPod(h, sess)
+	if err != nil {
+		sess.Close("this node cannot trace: " + err.Error())
+		return
+	}
 	transaction(sess, protocol.Clock, p.clock)
 	transaction(sess, protocol.PodOpen, p.open)
 	transaction(sess, protocol.ProcStart, p.startProcess)

@@ -85,7 +85,7 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
 		}
 		return err
 	}
-	p.takeEarly(im.PID)
+	p.takeEarly(th.proc)
 	return nil
 }
 
@@ -110,6 +110,9 @@ func (p *pod) takeBody(im *checkpoint.Image, old *thread) (*thread, error) {
 		return nil, fmt.Errorf("new body: %w", err)
 	}
 	th := &thread{tid: im.PID, here: here, proc: &proc{pid: im.PID, body: here}}
+	if old != nil {
+		th.proc.gen = old.proc.gen
+	}
 	th.injecting.Store(true)
 	if im.Actions == nil {
 		im.Actions = map[int]checkpoint.Action{}
@@ -234,6 +237,10 @@ func (p *pod) animate(th *thread, im *checkpoint.Image) error {
 		p.queueSignal(th, si, true)
 	}
 	p.order.Add(1)
+	if th.proc.stopped = p.standing[th.proc.gen]; th.proc.stopped {
+		th.held = true
+		return nil
+	}
 	if err := linux.Cont(th.here, 0); err != nil {
 		return fmt.Errorf("start body of process %d: %w", im.PID, err)
 	}

@@ -70,19 +70,28 @@ type pod struct {
 	procs   map[int]*proc            // by pid at home
 	lanes   []*lane                  // of ended threads, to be used again
 	early   []protocol.SignalMessage // for processes not here yet
+	dead    deadShadows
 
+	standing map[uint64]bool // tracer's thread: processes stopped by job control, by generation
+
+	isOpen   bool
 	closing  bool
 	notified chan struct{} // the notification loop has ended
 }
 
-func newPod(h *Host, sess *kkc.Session) *pod {
+func newPod(h *Host, sess *kkc.Session) (*pod, error) {
 	p := &pod{
 		host: h, log: h.cfg.Log, sess: sess, listener: -1,
 		threads: map[int]*thread{}, home: map[int]*thread{}, procs: map[int]*proc{},
+		standing: map[uint64]bool{},
 		notified: make(chan struct{}),
 	}
+	var err error
+	if p.tr, err = tracer.New(p, p.log); err != nil {
+		return nil, err
+	}
 	p.out = protocol.NewOutbox(sess, p.log)
-	return p
+	return p, nil
 }
 
 // clock tells this node's clocks, for home to compare with its own.
@@ -97,20 +106,15 @@ func (p *pod) open(_ context.Context, req protocol.PodOpenRequest) (any, error) 
 	if skew := time.Duration(req.Realtime); skew > maxClockSkew || skew < -maxClockSkew {
 		return nil, fmt.Errorf("the clocks of home and this node differ by %v (limit %v); synchronise them (chrony, systemd-timesyncd)", skew, maxClockSkew)
 	}
-	tr, err := tracer.New(p, p.log)
-	if err != nil {
-		return nil, err
-	}
 	p.mu.Lock()
-	if p.tr != nil || p.closing {
+	if p.isOpen || p.closing {
 		p.mu.Unlock()
-		tr.Close()
 		return nil, errors.New("this session has a pod already")
 	}
-	p.tr = tr
+	p.isOpen = true
 	p.mu.Unlock()
 	var startErr error
-	if err := tr.Do(func() { startErr = p.startInit(req) }); err != nil {
+	if err := p.tr.Do(func() { startErr = p.startInit(req) }); err != nil {
 		return nil, err
 	}
 	if startErr != nil {
@@ -283,12 +287,8 @@ func (p *pod) killInit() {
 func (p *pod) close() {
 	p.mu.Lock()
 	p.closing = true
-	tr := p.tr
 	p.mu.Unlock()
-	if tr == nil {
-		return
-	}
-	_ = tr.Do(func() { // ErrClosed cannot be: only we close it
+	_ = p.tr.Do(func() { // ErrClosed cannot be: only we close it
 		p.killInit()
 		for p.init != 0 {
 			var ws unix.WaitStatus
@@ -309,8 +309,8 @@ func (p *pod) close() {
 			}
 		}
 	})
-	tr.Close()
-	<-tr.Done()
+	p.tr.Close()
+	<-p.tr.Done()
 	if p.listener >= 0 {
 		<-p.notified
 		unix.Close(p.listener)

@@ -24,7 +24,7 @@ func resetAction(a checkpoint.Action) checkpoint.Action {
 // first; its outcome decides what the guest's kernel is told.
 func (p *pod) onSignal(m protocol.SignalMessage) {
 	done := func() { p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID}) }
-	pr := p.procHome(m.PID)
+	pr := p.procOf(protocol.ProcRef{PID: m.PID, Gen: m.Gen})
 	if pr == nil {
 		p.keepEarly(m)
 		return
@@ -82,7 +82,10 @@ const maxEarly = 10000
 func (p *pod) keepEarly(m protocol.SignalMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.procs[m.PID] != nil { // came in between
+	if p.dead.has(m.Gen) {
+		return
+	}
+	if pr := p.procs[m.PID]; pr != nil && pr.gen == m.Gen { // came in between
 		go p.onSignal(m)
 		return
 	}
@@ -93,14 +96,15 @@ func (p *pod) keepEarly(m protocol.SignalMessage) {
 }
 
 // takeEarly delivers what was kept for a process.
-func (p *pod) takeEarly(pid int) {
+func (p *pod) takeEarly(pr *proc) {
 	p.mu.Lock()
 	var mine []protocol.SignalMessage
 	rest := p.early[:0]
 	for _, m := range p.early {
-		if m.PID == pid {
+		switch {
+		case m.PID == pr.pid && m.Gen == pr.gen:
 			mine = append(mine, m)
-		} else {
+		case !p.dead.has(m.Gen):
 			rest = append(rest, m)
 		}
 	}
@@ -237,10 +241,39 @@ func blocks(th *thread, sig int) bool {
 
 // onKill: the shadow is dead, and so is the guest.
 func (p *pod) onKill(m protocol.ProcRef) {
-	pr := p.procHome(m.PID)
-	if pr == nil {
-		return
+	p.mu.Lock()
+	p.dead.add(m.Gen)
+	p.mu.Unlock()
+	p.tr.Post(func() { delete(p.standing, m.Gen) })
+	if pr := p.procOf(m); pr != nil {
+		p.killGuest(pr)
 	}
+}
+
+// deadShadows are the generations of the processes whose shadows died last: a
+// guest may still be in the making when it is told to end.
+type deadShadows struct {
+	is   map[uint64]bool
+	ring [4096]uint64
+	n    int
+}
+
+func (d *deadShadows) has(gen uint64) bool { return d.is[gen] }
+
+func (d *deadShadows) add(gen uint64) {
+	if d.is == nil {
+		d.is = map[uint64]bool{}
+	}
+	i := d.n % len(d.ring)
+	if d.n >= len(d.ring) {
+		delete(d.is, d.ring[i])
+	}
+	d.is[gen], d.ring[i] = true, gen
+	d.n++
+}
+
+// killGuest ends a body whose shadow is dead.
+func (p *pod) killGuest(pr *proc) {
 	pr.mu.Lock()
 	pr.exiting = true
 	pr.mu.Unlock()
@@ -253,25 +286,26 @@ const stopLimit = 5 * time.Second
 // onStop: job control is about to stop the shadow; the guest loses the
 // processor first, so that whoever sees the stop sees no more of its effects.
 func (p *pod) onStop(m protocol.ProcRef) {
-	pr := p.procHome(m.PID)
-	if pr == nil {
-		p.out.Send(protocol.Stopped, m)
-		return
-	}
 	p.tr.Post(func() {
+		p.standing[m.Gen] = true // also for one that is still to come
+		pr := p.procOf(m)
+		if pr == nil {
+			p.out.Send(protocol.Stopped, m)
+			return
+		}
 		pr.stopped = true
 		for _, th := range p.threadsOf(pr) {
 			if !th.held {
 				_ = linux.Interrupt(th.here) // ESRCH: it is dying
 			}
 		}
+		go func() {
+			for end := time.Now().Add(stopLimit); !p.still(pr) && time.Now().Before(end); {
+				time.Sleep(100 * time.Microsecond)
+			}
+			p.out.Send(protocol.Stopped, m)
+		}()
 	})
-	go func() {
-		for end := time.Now().Add(stopLimit); !p.still(pr) && time.Now().Before(end); {
-			time.Sleep(100 * time.Microsecond)
-		}
-		p.out.Send(protocol.Stopped, m)
-	}()
 }
 
 // still tells whether no thread of a process runs: each stands, or waits for
@@ -294,7 +328,8 @@ func (p *pod) still(pr *proc) bool {
 // onContinue: the shadow runs again.
 func (p *pod) onContinue(m protocol.ProcRef) {
 	p.tr.Post(func() {
-		pr := p.procHome(m.PID)
+		delete(p.standing, m.Gen)
+		pr := p.procOf(m)
 		if pr == nil {
 			return
 		}

@@ -6,6 +6,7 @@ import (
 
 	"homing/checkpoint"
 	"homing/internal/linux"
+	"homing/internal/protocol"
 	"homing/kkc"
 	"homing/signals"
 	"homing/syscallfwd"
@@ -13,8 +14,9 @@ import (
 
 // proc is one guest process.
 type proc struct {
-	pid  int // at home and in the pod
-	body int // thread group number here
+	pid  int    // at home and in the pod
+	gen  uint64 // see protocol.ProcRef
+	body int    // thread group number here
 
 	mu       sync.Mutex
 	actions  [65]checkpoint.Action
@@ -133,10 +135,23 @@ type lane struct {
 
 func (p *pod) register(th *thread) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.threads[th.here] = th
 	p.home[th.tid] = th
 	p.procs[th.proc.pid] = th.proc
+	dead := p.dead.has(th.proc.gen)
+	p.mu.Unlock()
+	if dead { // its shadow was, before it came
+		p.killGuest(th.proc)
+	}
+}
+
+// procOf finds the process that a message from home means.
+func (p *pod) procOf(m protocol.ProcRef) *proc {
+	pr := p.procHome(m.PID)
+	if pr == nil || pr.gen != m.Gen {
+		return nil
+	}
+	return pr
 }
 
 func (p *pod) threadHere(tid int) *thread {

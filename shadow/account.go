@@ -92,7 +92,7 @@ func (s *Supervisor) askUsage(p *process) {
 	ctx, cancel := context.WithTimeout(s.sess.Context(), usageLimit)
 	defer cancel()
 	var used protocol.CPUTime
-	if err := s.sess.Request(ctx, protocol.ProcUsage, protocol.ProcRef{PID: p.pid}, &used); err != nil {
+	if err := s.sess.Request(ctx, protocol.ProcUsage, p.ref(), &used); err != nil {
 		s.log.Debug("processor time of a killed process not learnt", "pid", p.pid, "err", err)
 		return // what was reported last has to do
 	}

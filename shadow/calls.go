@@ -45,6 +45,9 @@ func (s *Supervisor) serveClone(th *thread, call *syscallfwd.Call, reply *syscal
 		s.arena.release(slot)
 	}
 	s.answer(th, call, ret, gone, reply)
+	if ret > 0 && !gone {
+		reply.Outs = binary.LittleEndian.AppendUint64(reply.Outs, th.childGen)
+	}
 }
 
 // serveExec executes a new program at home and answers with its image.

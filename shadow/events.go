@@ -1,6 +1,9 @@
 package shadow
 
 import (
+	"strconv"
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"homing/internal/linux"
@@ -24,6 +27,7 @@ func (s *Supervisor) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	}
 	if th == nil {
 		s.strays[tid] = true // a new child whose parent's event comes later
+		s.watchStray(tid)
 		return
 	}
 	th.order.Load()
@@ -55,7 +59,7 @@ func (s *Supervisor) onEventStop(th *thread, sig unix.Signal) {
 		th.checkStop = false
 		if !th.proc.stopped {
 			th.proc.stopped = true
-			s.out.Send(protocol.Stop, protocol.ProcRef{PID: th.proc.pid})
+			s.out.Send(protocol.Stop, th.proc.ref())
 		}
 		s.resolveAbandon(th)
 		th.inListen = true
@@ -68,12 +72,12 @@ func (s *Supervisor) onEventStop(th *thread, sig unix.Signal) {
 		th.inListen = false
 		if th.proc.stopped {
 			th.proc.stopped = false
-			s.out.Send(protocol.Continue, protocol.ProcRef{PID: th.proc.pid})
+			s.out.Send(protocol.Continue, th.proc.ref())
 		}
 	}
 	if th.checkStop { // told to stop, but an orphaned process group does not: signal(7), setpgid(2)
 		th.checkStop, th.proc.stopped = false, false
-		s.out.Send(protocol.Continue, protocol.ProcRef{PID: th.proc.pid})
+		s.out.Send(protocol.Continue, th.proc.ref())
 	}
 	if th.remask {
 		th.remask = false
@@ -112,6 +116,11 @@ func (s *Supervisor) giveUp(th *thread) {
 	slot := s.arena.slot(th.slot)
 	ret := int64(-signals.ERESTARTNOINTR) // not begun
 	switch {
+	case r.Rbx != th.loopAddr(): // newborn: where it stands is its parent's clone
+		if slot.Load() != stub.Requested {
+			return
+		}
+		r.Rbx = th.loopAddr()
 	case at == stub.Called:
 		ret = int64(r.Rax) // completed or interrupted
 	case at >= stub.Begin && at <= stub.Call: // still loading the arguments
@@ -144,10 +153,17 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 	if req.flags&unix.CLONE_THREAD != 0 {
 		child.proc = th.proc
 	} else {
-		child.proc = &process{pid: tid, stub: th.proc.stub, arena: th.proc.arena, keep: th.proc.keep, comm: th.proc.comm, argv: th.proc.argv}
+		s.lastGen++
+		p := th.proc
+		child.proc = &process{
+			pid: tid, gen: s.lastGen, stub: p.stub, arena: p.arena, keep: p.keep, comm: p.comm, argv: p.argv,
+			caught: p.caught, ignored: p.ignored,
+		}
+		child.proc.signalfd.Store(p.signalfd.Load())
 		child.proc.setState(away)
 	}
-	th.clone = nil
+	child.kept = th.kept
+	th.clone, th.childGen = nil, child.proc.gen
 	s.add(child)
 	if s.strays[tid] {
 		delete(s.strays, tid)
@@ -160,17 +176,44 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 	}
 }
 
+// strayLimit is how long a stray's parent may take to report it.
+const strayLimit = 500 * time.Millisecond
+
+// watchStray ends a child whose parent was killed before it could report it:
+// nobody will ever let it run.
+func (s *Supervisor) watchStray(tid int) {
+	time.AfterFunc(strayLimit, func() {
+		s.tr.Post(func() {
+			if !s.strays[tid] {
+				return
+			}
+			st, err := linux.ReadStat("/proc/" + strconv.Itoa(tid) + "/stat")
+			if err == nil && s.process(st.PPID) != nil {
+				s.watchStray(tid)
+				return
+			}
+			_ = unix.Kill(tid, unix.SIGKILL) // ESRCH: it has ended
+		})
+	})
+}
+
 // threadEnded removes a thread; with the last of a process, the process.
 func (s *Supervisor) threadEnded(th *thread, ws unix.WaitStatus) {
 	s.traceLog.ended(th.tid, ws)
 	s.remove(th.tid)
 	s.dropThread(th)
+	delete(s.heldBy, th.held)
 	p := th.proc
 	if len(s.of(p)) > 0 {
 		return
 	}
+	for id, l := range s.unacked {
+		if l.pid == p.pid {
+			delete(s.unacked, id)
+		}
+	}
 	if p.getState() != home {
-		s.out.Send(protocol.Kill, protocol.ProcRef{PID: p.pid})
+		s.out.Send(protocol.Kill, p.ref())
 	}
 	s.processEnded(p)
 }

@@ -226,7 +226,7 @@ func (s *Supervisor) enterLoop(th *thread) error {
 	if err := linux.GetRegs(th.tid, &r); err != nil {
 		return err
 	}
-	r.Rip, r.Rbx = th.proc.stub+stub.Loop, slotAddr(th.proc.arena, th.slot)
+	r.Rip, r.Rbx = th.proc.stub+stub.Loop, th.loopAddr()
 	r.Orig_rax = ^uint64(0)
 	if err := linux.SetRegs(th.tid, &r); err != nil {
 		return err

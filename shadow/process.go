@@ -28,6 +28,7 @@ func (s state) String() string {
 // Supervisor.mu; the others belong to the tracer's thread.
 type process struct {
 	pid     int
+	gen     uint64 // see protocol.ProcRef
 	state   atomic.Int32
 	stub    uint64      // where the stub is mapped in the shadow
 	arena   uint64      // where the arena is
@@ -52,6 +53,8 @@ type process struct {
 	children protocol.CPUTime // of guests waited for
 	told     bool             // cpu is final: the guest has said it when it ended
 }
+
+func (p *process) ref() protocol.ProcRef { return protocol.ProcRef{PID: p.pid, Gen: p.gen} }
 
 func (p *process) setState(s state) { p.state.Store(int32(s)) }
 func (p *process) getState() state  { return state(p.state.Load()) }
@@ -89,6 +92,7 @@ type thread struct {
 	// Owned by the lane that serves the thread's calls.
 	clone     *cloneRequest
 	childSlot uint64      // address of the slot for the child of a clone
+	childGen  uint64      // set by the tracer before the clone returns
 	vforking  bool        // the stub will still write Done for an answered vfork
 	fill      []byte      // text for a descriptor, so far
 	exec      *execResult // set by the tracer before the slot becomes Gone
@@ -120,6 +124,9 @@ func (s *Supervisor) unuse(t *thread) {
 		s.arena.release(t.slot)
 	}
 }
+
+// loopAddr is what a thread in our loop has in rbx.
+func (t *thread) loopAddr() uint64 { return slotAddr(t.proc.arena, t.slot) }
 
 type cloneRequest struct {
 	slot  int

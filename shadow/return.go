@@ -434,12 +434,15 @@ func step(tid int) error {
 			return err
 		case ws.Exited() || ws.Signaled():
 			return &tracer.EndedError{TID: tid, Status: ws}
-		case linux.Event(ws) == linux.EventStop:
+		case ws.StopSignal() == unix.SIGTRAP && linux.Event(ws) == 0:
+			return nil
+		default: // the end of an interruption or group stop; SIGSTOP
+			if linux.Event(ws) == 0 && ws.StopSignal() == unix.SIGSTOP {
+				defer tracer.StopLater(tid)
+			}
 			if err := linux.Step(tid); err != nil {
 				return err
 			}
-		default:
-			return nil
 		}
 	}
 }

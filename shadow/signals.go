@@ -50,7 +50,7 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 	s.signalID++
 	s.unacked[s.signalID] = unackedSignal{th.proc.pid, th.tid, directed, info}
 	s.out.Send(protocol.Signal, protocol.SignalMessage{
-		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Directed: directed, Info: info[:], SignalFD: onDescriptor,
+		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Gen: th.proc.gen, Directed: directed, Info: info[:], SignalFD: onDescriptor,
 	})
 	if !inCall && !onDescriptor {
 		s.cont(th, 0)
@@ -75,7 +75,7 @@ func (s *Supervisor) deliver(th *thread, sig int) {
 func (s *Supervisor) stopGuestFirst(th *thread, sig int) {
 	th.stopSig = sig
 	th.proc.stopped = true
-	s.out.Send(protocol.Stop, protocol.ProcRef{PID: th.proc.pid})
+	s.out.Send(protocol.Stop, th.proc.ref())
 }
 
 // onStopped lets the stop happen. Whether it does is for the kernel to say
@@ -150,7 +150,7 @@ func (s *Supervisor) keep(th *thread) {
 // restarts by itself need nothing.
 func (s *Supervisor) retryInterrupted(th *thread) {
 	var r linux.Regs
-	if linux.GetRegs(th.tid, &r) != nil || r.Rip != th.proc.stub+stub.Called || th.seq.Load() == 0 {
+	if linux.GetRegs(th.tid, &r) != nil || r.Rip != th.proc.stub+stub.Called || r.Rbx != th.loopAddr() || th.seq.Load() == 0 {
 		return
 	}
 	switch {

@@ -59,6 +59,7 @@ type Supervisor struct {
 	root  int // pid of the program
 
 	signalID uint64                   // tracer's thread
+	lastGen  uint64                   // tracer's thread
 	heldBy   map[uint64]*thread       // tracer's thread: threads held by a signal's number
 	unacked  map[uint64]unackedSignal // tracer's thread
 	strays   map[int]bool             // tracer's thread: new threads that stopped before they were known

@@ -71,15 +71,20 @@ func (t CPUTime) Plus(u CPUTime) CPUTime {
 	return CPUTime{t.User + u.User, t.System + u.System, max(t.MaxRSS, u.MaxRSS), t.MinFlt + u.MinFlt, t.MajFlt + u.MajFlt}
 }
 
-// ProcRef names a process.
-type ProcRef struct{ PID int }
+// ProcRef names a process. Numbers are used again, and messages may be faster
+// than the process itself: Gen counts the job's processes from 0, its first.
+type ProcRef struct {
+	PID int
+	Gen uint64
+}
 
 // SignalMessage carries a signal that arrived at a shadow.
 type SignalMessage struct {
 	ID       uint64
 	PID, TID int
-	Directed bool // at the thread TID, not at the process
-	SignalFD bool // a signalfd at home reads it, if the guest blocks it
+	Gen      uint64 // see ProcRef
+	Directed bool   // at the thread TID, not at the process
+	SignalFD bool   // a signalfd at home reads it, if the guest blocks it
 	Info     []byte
 }
 

@@ -52,7 +52,8 @@ const watchdog = 10 * time.Second
 
 // waitTrap resumes tid, which stands in a ptrace stop, until it executes an
 // int3. Only the calling locked thread may call it. Interrupt stops that come
-// in between are passed over; signals other than SIGTRAP must be blocked.
+// in between are passed over; signals other than SIGTRAP must be blocked. A
+// SIGSTOP, which cannot be, is put off.
 func (b *Body) waitTrap(tid int) error {
 	if err := linux.Cont(tid, 0); err != nil {
 		return fmt.Errorf("resume thread %d: %w", tid, err)
@@ -85,10 +86,26 @@ func (b *Body) waitTrap(tid int) error {
 			}
 		case ws.StopSignal() == unix.SIGTRAP:
 			return nil
+		case ws.StopSignal() == unix.SIGSTOP:
+			defer StopLater(tid)
+			if err := linux.Cont(tid, 0); err != nil {
+				return fmt.Errorf("resume thread %d: %w", tid, err)
+			}
 		default:
 			return fmt.Errorf("thread %d stopped by %v during an injected call", tid, ws.StopSignal())
 		}
 	}
+}
+
+// StopLater sends a process the SIGSTOP again that was kept from stopping one of
+// its threads while we worked on it, unless it was to continue since: a SIGCONT
+// then waits, blocked like all signals.
+func StopLater(tid int) {
+	st, err := linux.ReadStatus(tid)
+	if err != nil || (st.SigPnd|st.ShdPnd)&(1<<(uint(unix.SIGCONT)-1)) != 0 {
+		return
+	}
+	_ = unix.Kill(tid, unix.SIGSTOP) // ESRCH: it has ended
 }
 
 // Body is where the stub and its table lie in a tracee.
