@@ -3,7 +3,6 @@ package shadow
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"homing/checkpoint"
 	"homing/internal/linux"
 	"homing/internal/protocol"
-	"homing/internal/stub"
 	"homing/internal/tracer"
 	"homing/signals"
 )
@@ -519,161 +517,4 @@ func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
 		_, _ = linux.Poll([]unix.PollFd{{Fd: int32(pfd), Events: unix.POLLIN}}, -1)
 		s.processEnded(p)
 	}()
-}
-
-// runAtHome rebuilds a program here whose image has left but whose guest the
-// node could not start: a program must not fail because it was to be moved.
-func (s *Supervisor) runAtHome(p *process, why string) {
-	res := p.unsent.Swap(nil)
-	leader := s.thread(p.pid)
-	if res == nil || leader == nil || s.lost.Load() {
-		return // it ran already, or is dead
-	}
-	s.log.Warn("program runs at home", "pid", p.pid, "reason", why)
-	res.image.Reason = why
-	r := &returning{p: p, img: res.image, pages: res.pages, threads: []*thread{leader}}
-	err := s.rebuild(r, nil)
-	if err == nil {
-		if doErr := s.tr.Do(func() { err = s.letGo(r) }); doErr != nil {
-			err = doErr
-		}
-	}
-	if err != nil {
-		s.log.Error("cannot run the program at home either", "pid", p.pid, "err", err)
-		tellUser(p.pid, fmt.Sprintf("homing: %s, and it cannot run at home: %v\r\n", why, err))
-		_ = unix.Kill(p.pid, unix.SIGKILL) // ESRCH: it is gone already
-	}
-}
-
-// onRefused: the node could not start the guest of a program just executed.
-func (s *Supervisor) onRefused(m protocol.DiedMessage) {
-	if p := s.process(m.PID); p != nil {
-		go s.runAtHome(p, fmt.Sprintf("node %s cannot take it: %s", s.node, m.Reason))
-	}
-}
-
-// sharedObjects are memfds, by object number, for memory that several
-// processes on their way home share.
-type sharedObjects map[uint64]int
-
-func (o sharedObjects) make(back []*returning) error {
-	sizes := map[uint64]uint64{}
-	for _, r := range back {
-		for _, v := range r.img.Image.VMAs {
-			if v.Object != 0 {
-				sizes[v.Object] = max(sizes[v.Object], v.Offset+v.End-v.Start)
-			}
-		}
-	}
-	for id, size := range sizes {
-		fd, err := unix.MemfdCreate("homing-shared", unix.MFD_CLOEXEC)
-		if err != nil {
-			return fmt.Errorf("shared memory: %w", err)
-		}
-		o[id] = fd
-		if err := unix.Ftruncate(fd, int64(size)); err != nil {
-			return fmt.Errorf("shared memory: %w", err)
-		}
-	}
-	return nil
-}
-
-func (o sharedObjects) close() {
-	for _, fd := range o {
-		unix.Close(fd)
-	}
-}
-
-// coreWanted tells whether the kernel would write a core file for a process,
-// see core(5).
-func coreWanted(pid int) bool {
-	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
-	if err == nil && bytes.HasPrefix(pattern, []byte{'|'}) {
-		return true
-	}
-	var lim unix.Rlimit
-	return unix.Prlimit(pid, unix.RLIMIT_CORE, nil, &lim) == nil && lim.Cur > 0
-}
-
-// privileged tells whether a process that executes path would gain rights
-// which the kernel denies to a traced process: set-user-ID, set-group-ID, file
-// capabilities (execve(2), ptrace(2)).
-func privileged(pid int, path string) bool {
-	if os.Geteuid() == 0 {
-		return false // a tracer with CAP_SYS_PTRACE costs nothing
-	}
-	base := "/proc/" + strconv.Itoa(pid)
-	if path == "" {
-		return false
-	}
-	if path[0] == '/' {
-		path = base + "/root" + path
-	} else {
-		path = base + "/cwd/" + path
-	}
-	var st unix.Stat_t
-	if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return false
-	}
-	if st.Mode&unix.S_ISUID != 0 || st.Mode&unix.S_ISGID != 0 && st.Mode&unix.S_IXGRP != 0 {
-		return true
-	}
-	n, err := unix.Getxattr(path, "security.capability", nil)
-	return err == nil && n > 0
-}
-
-// execString reads the path argument out of an execve image.
-func execString(data []byte, off uint64) string {
-	if off >= uint64(len(data)) {
-		return ""
-	}
-	if i := bytes.IndexByte(data[off:], 0); i >= 0 {
-		return string(data[off : off+uint64(i)])
-	}
-	return ""
-}
-
-// execReleased lets a shadow execute a privileged program untraced, as the
-// ordinary process it is from then on. Should execve fail it is taken back.
-func (s *Supervisor) execReleased(th *thread, mask uint64, exec func() (int64, bool)) (ret int64, home bool, err error) {
-	var doErr error
-	if err := s.tr.Do(func() {
-		if doErr = s.halt(th, &returning{}); doErr == nil {
-			if doErr = linux.SetSigmask(th.tid, mask); doErr == nil {
-				doErr = linux.Detach(th.tid, 0)
-			}
-		}
-	}); err != nil {
-		return 0, false, err
-	}
-	if doErr != nil {
-		return 0, false, doErr
-	}
-	done := make(chan int64, 1)
-	go func() {
-		ret, _ := exec()
-		done <- ret
-	}()
-	for {
-		select {
-		case ret := <-done:
-			err := s.tr.Do(func() { doErr = linux.Seize(th.tid, traceOptions) })
-			if err == nil {
-				err = doErr
-			}
-			return ret, false, err
-		case <-time.After(300 * time.Microsecond):
-			if !hasStub(th.proc) {
-				return 0, true, nil
-			}
-		}
-	}
-}
-
-// hasStub tells whether a process is still our shadow. One whose maps we may
-// not read any more is a privileged program.
-func hasStub(p *process) bool {
-	var b [8]byte
-	_, err := linux.ReadMemory(p.pid, p.stub, b[:])
-	return err == nil && binary.LittleEndian.Uint64(b[:]) == binary.LittleEndian.Uint64(stub.Code())
 }
