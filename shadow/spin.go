@@ -48,14 +48,18 @@ func (sp *spinner) watch(calls *atomic.Uint64, stop <-chan struct{}) {
 		case <-tick.C:
 		}
 		now := calls.Load()
-		active := now != last
+		if now == last {
+			sp.stub.Store(0)
+			sp.wait.Store(0)
+			continue
+		}
 		last = now
 		if running, ok := runnable(f); ok && running > runtime.NumCPU() {
 			busy = 10 // stay away for a while: the count is of one instant
 		} else if busy > 0 {
 			busy--
 		}
-		if active && busy == 0 {
+		if busy == 0 {
 			sp.stub.Store(stubTurns)
 			sp.wait.Store(waitTurns)
 		} else {
