@@ -99,7 +99,7 @@ func (p *pod) trapped(n *linux.Notif) {
 		return
 	}
 	if th.proc.isFreezing() {
-		p.respond(n.ID, -signals.ERESTARTNOINTR) // it stops on its way out
+		p.restart(th, n.ID, -signals.ERESTARTNOINTR) // it stops on its way out
 		return
 	}
 	if th.proc.kept.Load() != 0 && p.unkeep(th, *n) {
@@ -257,7 +257,7 @@ func (p *pod) answer(th *thread, ln *lane, r *syscallfwd.Reply) {
 		p.suspend(th)
 		return
 	case interrupted && th.freezing && len(sigs) == 0:
-		p.respond(id, -signals.ERESTARTNOINTR)
+		p.restart(th, id, -signals.ERESTARTNOINTR)
 		return
 	case again: // given up for nothing: make it again
 		p.send(th, th.call)
@@ -267,6 +267,10 @@ func (p *pod) answer(th *thread, ln *lane, r *syscallfwd.Reply) {
 		return
 	case special != nil:
 		p.requeue(th, sigs)
+		if r.Flags == 0 && signals.IsRestart(r.Ret) { // not done: it will be made again
+			p.restart(th, id, r.Ret)
+			return
+		}
 		special(th, r)
 		return
 	}
@@ -292,7 +296,7 @@ func (p *pod) answer(th *thread, ln *lane, r *syscallfwd.Reply) {
 		ret = -signals.ERESTARTNOHAND // with a handler the same; the block is at home
 	}
 	p.requeue(th, sigs)
-	if queued && signals.IsRestart(ret) {
+	if signals.IsRestart(ret) {
 		p.restart(th, id, ret)
 		return
 	}

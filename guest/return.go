@@ -50,7 +50,7 @@ func (p *pod) bringHome(th *thread, reason string) {
 		return
 	}
 	if leaving {
-		p.respond(th.notifID, -signals.ERESTARTNOINTR) // it comes along
+		p.restart(th, th.notifID, -signals.ERESTARTNOINTR) // it comes along
 		return
 	}
 	go p.goHome(pr, th, reason)

@@ -3,11 +3,12 @@ package shadow
 import (
 	"bytes"
 	"encoding/binary"
-	"homing/internal/linux"
-	"homing/internal/stub"
 	"os"
 	"strconv"
 	"time"
+
+	"homing/internal/linux"
+	"homing/internal/stub"
 
 	"golang.org/x/sys/unix"
 )

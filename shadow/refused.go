@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"fmt"
+
 	"homing/internal/protocol"
 
 	"golang.org/x/sys/unix"
