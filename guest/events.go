@@ -6,6 +6,7 @@ import (
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/signals"
+	"homing/syscallfwd"
 )
 
 // Event is the tracer's report on a body's thread, see tracer.Handler.
@@ -84,6 +85,27 @@ func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Signal: int(ws.Signal()), Reason: reason, CPU: protocol.CPUTime{User: ru.Utime.Nano(), System: ru.Stime.Nano()}})
 }
 
+// undisturbed keeps a call that a signal found before we had received it from
+// being interrupted. The kernel ends its wait for us with ERESTARTSYS, which a
+// handler without SA_RESTART would turn into EINTR, although close(2) and many
+// others never give that, and natively the call would only begin after the
+// handler. With ERESTARTNOINTR it does.
+func (p *pod) undisturbed(th *thread) {
+	var r linux.Regs
+	if linux.GetRegs(th.here, &r) != nil || int64(r.Orig_rax) < 0 || int64(r.Rax) != -signals.ERESTARTSYS {
+		return
+	}
+	if th.restarting.Swap(false) { // that was our answer, and home's
+		return
+	}
+	if e := syscallfwd.Lookup(uint32(r.Orig_rax)); e != nil && e.Class == syscallfwd.Local {
+		return // a call of the guest's own kernel
+	}
+	code := int64(-signals.ERESTARTNOINTR)
+	r.Rax = uint64(code)
+	_ = linux.SetRegs(th.here, &r) // ESRCH: it is dying
+}
+
 // onDelivery handles a signal-delivery stop: the guest's kernel has chosen a
 // thread that does not block the signal. With a handler it is delivered here;
 // a default action is the home kernel's to take.
@@ -101,6 +123,7 @@ func (p *pod) onDelivery(th *thread, sig int) {
 			p.log.Error("set siginfo", "tid", th.tid, "err", err)
 		}
 	}
+	p.undisturbed(th)
 	a := th.proc.action(sig)
 	switch {
 	case a.Handler == signals.IgnoreHandler, a.Handler == signals.DefaultHandler && signals.Default(sig) == signals.Ignore:

@@ -50,6 +50,7 @@ func (p *pod) notifyLoop() {
 func (p *pod) restart(th *thread, id uint64, code int64) {
 	p.tr.Post(func() {
 		_ = linux.Interrupt(th.here) // ESRCH: it is dying
+		th.restarting.Store(true)
 		p.respond(id, code)
 	})
 }
@@ -82,6 +83,7 @@ func (p *pod) trapped(n *linux.Notif) {
 		p.pass(n.ID)
 		return
 	}
+	th.restarting.Store(false)
 	if n.NR != unix.SYS_MMAP {
 		th.mapped = 0
 	}

@@ -65,9 +65,13 @@ type thread struct {
 
 	// injecting: calls of this thread are ours; mmap takes its descriptors from files.
 	injecting atomic.Bool
-	exiting   atomic.Bool // has called exit
-	files     map[int]int // number in the image → descriptor here
-	added     map[int]bool
+
+	// restarting: its trapped call was answered with a restart code, which the
+	// next handler turns into EINTR or not. See undisturbed.
+	restarting atomic.Bool
+	exiting    atomic.Bool // has called exit
+	files      map[int]int // number in the image → descriptor here
+	added      map[int]bool
 	// mapped is the descriptor which the last trapped call mapped, plus 1; 0 if
 	// it was another call. It is still in the body's table.
 	mapped int
