@@ -73,7 +73,7 @@ func (r *Run) diagnose() string {
 	time.Sleep(300 * time.Millisecond)
 	logs := r.Place.Lab.stderr.String()
 	_ = filepath.WalkDir(r.Place.Lab.State, func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && strings.HasSuffix(path, ".log") {
+		if err == nil && d.Type().IsRegular() && (strings.HasSuffix(path, ".log") || filepath.Base(path) == "log") {
 			if l, err := os.ReadFile(path); err == nil {
 				logs += "\n" + path + ":\n" + string(l)
 			}

@@ -96,8 +96,16 @@ func (r *Run) do() error {
 		}
 		return nil
 	case <-r.ctx.Done():
-		err := fmt.Errorf("not done in time:\n%s%s", r.diagnose(), r.soFar())
+		step := error(nil) // which step of the body found the time over
+		select {
+		case step = <-done:
+		case <-time.After(200 * time.Millisecond):
+		}
+		err := fmt.Errorf("not done in time: %v\n%s%s", step, r.diagnose(), r.soFar())
 		r.killAll()
+		if step != nil {
+			return err
+		}
 		select {
 		case <-done:
 		case <-time.After(2 * time.Second):

@@ -5,8 +5,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"github.com/creack/pty"
 )
 
 // A Terminal is a program on a pseudo-terminal, and what was seen there.
@@ -18,9 +16,8 @@ type Terminal struct {
 
 // StartTerminal starts a program on a terminal of its own, as the leader of its session.
 func (r *Run) StartTerminal(rows, cols uint16, argv ...string) *Terminal {
-	master, slave, err := pty.Open()
+	master, slave, err := openTerminal(rows, cols)
 	r.Check(err)
-	r.Check(pty.Setsize(master, &pty.Winsize{Rows: rows, Cols: cols}))
 	if r.User.Switch {
 		r.Check(slave.Chown(int(r.User.UID), int(r.User.GID)))
 	}
@@ -43,20 +40,22 @@ func (t *Terminal) Send(text string) *Terminal {
 	return t
 }
 
-// Expect waits until text appears after what was expected before.
-func (t *Terminal) Expect(text string) *Terminal {
+// Expect waits until one of the texts appears after what was expected before.
+func (t *Terminal) Expect(texts ...string) *Terminal {
 	for {
 		all := t.out.String()
-		if i := strings.Index(all[t.seen:], text); i >= 0 {
-			t.seen += i + len(text)
-			return t
+		for _, text := range texts {
+			if i := strings.Index(all[t.seen:], text); i >= 0 {
+				t.seen += i + len(text)
+				return t
+			}
 		}
 		select {
 		case <-t.r.ctx.Done():
-			t.r.Fatalf("the terminal never showed %q; after what was expected before, it shows %q", text, all[t.seen:])
+			t.r.Fatalf("the terminal never showed %q; after what was expected before, it shows %q", texts, all[t.seen:])
 		case <-t.done:
-			if !strings.Contains(t.out.String()[t.seen:], text) {
-				t.r.Fatalf("the program ended (%s) before the terminal showed %q", t.status(), text)
+			if len(t.out.String()) == len(all) {
+				t.r.Fatalf("the program ended (%s) before the terminal showed %q", t.status(), texts)
 			}
 		case <-time.After(3 * time.Millisecond):
 		}
@@ -75,9 +74,12 @@ func (t *Terminal) Settle(d time.Duration) *Terminal {
 
 // Resize changes the terminal's size, which sends SIGWINCH to its foreground.
 func (t *Terminal) Resize(rows, cols uint16) *Terminal {
-	t.r.Check(pty.Setsize(t.pty, &pty.Winsize{Rows: rows, Cols: cols}))
+	t.r.Check(resize(t.pty, rows, cols))
 	return t
 }
+
+// Close hangs the terminal up.
+func (t *Terminal) Close() { _ = t.pty.Close() }
 
 // Foreground is the process group that the terminal belongs to at this moment.
 func (t *Terminal) Foreground() int {
@@ -92,4 +94,18 @@ func (t *Terminal) Finish(prefix string) {
 	time.Sleep(20 * time.Millisecond) // the last words may still be on their way through the terminal
 	t.r.Record(prefix+"terminal", t.out.String())
 	t.r.Record(prefix+"status", status)
+}
+
+// AwaitForeground waits until the program itself (own), or a job of it (not own), has the terminal.
+func (t *Terminal) AwaitForeground(own bool) *Terminal {
+	for (t.Foreground() == t.Pid()) != own {
+		select {
+		case <-t.r.ctx.Done():
+			t.r.Fatalf("the terminal's foreground stays with process group %d; the program is %d", t.Foreground(), t.Pid())
+		case <-t.done:
+			t.r.Fatalf("the program ended (%s)", t.status())
+		case <-time.After(3 * time.Millisecond):
+		}
+	}
+	return t
 }
