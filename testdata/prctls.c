@@ -66,8 +66,6 @@ int main(void)
 	SHOW(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	SHOW(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
 	SHOW(prctl(PR_GET_SECCOMP));
-	SHOW(prctl(PR_GET_TSC, &sig));
-	SHOW(prctl(12345));
 	SHOW(personality(0xffffffff));
 	return 0;
 }

@@ -34,14 +34,17 @@ type Lab struct {
 var labs atomic.Int64
 
 // StartLab starts a lab whose command only says where the state is and waits for the end of its input.
-func StartLab(homing, dir string, u User, nodes int) (*Lab, error) {
+func StartLab(homing, dir string, u User, nodes int, delay string) (*Lab, error) {
 	l := &Lab{homing: homing, stderr: &lockedBuffer{}, done: make(chan struct{})}
 	l.dir = filepath.Join(dir, fmt.Sprintf("lab-%s-%d", u.Name, labs.Add(1)))
 	if err := makeDir(l.dir, u); err != nil {
 		return nil, err
 	}
 	l.report = filepath.Join(l.dir, "report.json")
-	l.cmd = exec.Command(homing, "lab", "--nodes", strconv.Itoa(nodes), "--report", l.report, "--log", filepath.Join(l.dir, "log"),
+	if delay == "" {
+		delay = "0s"
+	}
+	l.cmd = exec.Command(homing, "lab", "--nodes", strconv.Itoa(nodes), "--delay", delay, "--report", l.report, "--log", filepath.Join(l.dir, "log"),
 		"--", "/bin/sh", "-c", `printf '%s\n' "$HOMING_STATE"; exec cat >/dev/null`)
 	l.cmd.Dir = l.dir
 	l.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + l.dir, "TMPDIR=" + l.dir, "LANG=C.UTF-8"}

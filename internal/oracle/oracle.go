@@ -108,6 +108,8 @@ type Suite struct {
 	Dir    string // readable by everybody
 	// EachLab starts a lab for every single case, so that its report speaks of that case alone.
 	EachLab bool
+	// Delay is the one-way delay between home and nodes, such as 2ms: other orders of events than on one machine.
+	Delay string
 
 	labs map[User]*Lab
 }
@@ -148,7 +150,7 @@ func (s *Suite) Close() error {
 // lab is the lab a case of that user runs in, and what to do with it afterwards.
 func (s *Suite) lab(u User) (lab *Lab, done func() (*Report, error), err error) {
 	if s.EachLab {
-		lab, err := StartLab(s.Homing, s.Dir, u, 1)
+		lab, err := StartLab(s.Homing, s.Dir, u, 1, s.Delay)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -157,7 +159,7 @@ func (s *Suite) lab(u User) (lab *Lab, done func() (*Report, error), err error) 
 	if lab := s.labs[u]; lab != nil && lab.Alive() {
 		return lab, func() (*Report, error) { return nil, nil }, nil
 	}
-	lab, err = StartLab(s.Homing, s.Dir, u, 1)
+	lab, err = StartLab(s.Homing, s.Dir, u, 1, s.Delay)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,7 +1,7 @@
 // Package oracle_test runs the oracle's cases: victims of testdata, and programs people use.
 //
 // The binary under test is $HOMING, or is built here. ORACLE=native checks only that the cases themselves are
-// deterministic natively (`-count=20`), without homing.
+// deterministic natively (`-count=20`), without homing. ORACLE_DELAY=2ms puts the nodes that far away.
 package oracle_test
 
 import (
@@ -37,6 +37,7 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	suite.Delay = os.Getenv("ORACLE_DELAY")
 	defer func() {
 		if cerr := suite.Close(); err == nil {
 			err = cerr
