@@ -349,7 +349,9 @@ func (p *pod) callExec(th *thread, n *linux.Notif) {
 		go func() {
 			if err := p.exec(th, outs); err != nil {
 				p.log.Error("cannot start program", "pid", th.proc.pid, "err", err)
-				p.host.countHome("node cannot take it")
+				if !endedMeanwhile(err) {
+					p.host.countHome("node cannot take it")
+				}
 				p.out.Send(protocol.Refused, protocol.DiedMessage{PID: th.proc.pid, Reason: err.Error()})
 			}
 		}()

@@ -28,10 +28,19 @@ func (p *pod) startProcess(ctx context.Context, img protocol.ProcImage) (any, er
 		err = p.load(&img.Image, pages, nil)
 	}
 	if err != nil {
-		p.host.countHome("node cannot take it")
+		if !endedMeanwhile(err) {
+			p.host.countHome("node cannot take it")
+		}
 		return nil, err
 	}
 	return protocol.Empty{}, nil
+}
+
+// endedMeanwhile tells whether a body could not be made because its process was
+// killed: that is no refusal.
+func endedMeanwhile(err error) bool {
+	var ended *tracer.EndedError
+	return errors.As(err, &ended) || errors.Is(err, unix.ESRCH)
 }
 
 // load makes a body from an image and lets it run. If old is given, the image is

@@ -370,6 +370,11 @@ func (p *pod) suspend(th *thread) {
 }
 
 func (p *pod) suspendHere(th *thread) error {
+	if deliverable(th.here) {
+		// Its own mask lets a signal through as well: that one ends the wait.
+		p.respond(th.notifID, -int64(unix.EINTR))
+		return nil
+	}
 	ptr, ok := tempMaskAddr(th)
 	if !ok {
 		p.respond(th.notifID, -int64(unix.EINTR))
