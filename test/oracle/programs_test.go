@@ -237,8 +237,13 @@ func signalsFromOutside(r *oracle.Run) {
 	p.Await("ready")
 	for n := 1; n <= 3; n++ {
 		p.Signal(10)
+		sent := time.Now()
 		for strings.Count(p.Stdout(), "usr1") < n {
 			time.Sleep(time.Millisecond)
+			if time.Since(sent) > 3*time.Second { // bash loses one natively, too, if it comes while its trap is being run
+				p.Signal(10)
+				sent = time.Now()
+			}
 		}
 	}
 	p.Signal(19)
