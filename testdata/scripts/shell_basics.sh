@@ -44,6 +44,6 @@ ulimit -n 64; ulimit -n
 printf 'x%.0s' $(seq 1 70000) | wc -c | tr -d ' '
 mkfifo pipe; (echo through the fifo > pipe &); cat pipe
 echo "$PPID" | grep -c '^[0-9]*$'
-sleep 5 & sleep 0.6; kill $!; wait $!; echo "killed $?"
+sleep 5 & sleep 0.6; kill $!; wait $! 2>/dev/null; echo "killed $?"
 yes | head -3
 exit 5
