@@ -139,7 +139,7 @@ func dashJobs(r *oracle.Run) {
 	t.Send("fg\n").Expect("sleep 100").AwaitForeground(false).Settle(60 * time.Millisecond).Send("\x03").Expect("> ")
 	// The job ignores SIGTERM, as the shell does, until it has come to its exec. dash says
 	// "Terminated" at once only if the job ends after wait began.
-	t.Send("sleep 100 &\n").Expect("> ").Settle(500*time.Millisecond).Send("kill %1; wait %1 2>/dev/null; echo $?\n").Expect("\n143\r\n").Expect("> ")
+	t.Send("sleep 100 &\n").Expect("> ").Settle(500 * time.Millisecond).Send("kill %1; wait %1 2>/dev/null; echo $?\n").Expect("\n143\r\n").Expect("> ")
 	t.Send("exit 4\n").Finish("")
 }
 
