@@ -111,7 +111,7 @@ func (p *pod) chooseTimers(th *thread) {
 	if err := linux.Interrupt(th.here); err != nil {
 		return // it is dying
 	}
-	if !p.respond(th.notifID, -signals.ERESTARTNOINTR) || waitStop(th.here) != nil {
+	if !p.respond(th.notifID, -signals.ERESTARTNOINTR) || p.waitStop(th.here) != nil {
 		return
 	}
 	var regs linux.Regs

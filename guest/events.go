@@ -14,7 +14,7 @@ func (p *pod) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	if ws.Exited() || ws.Signaled() {
 		if tid == p.init {
 			p.init = 0
-			p.sess.Close("the pod's first process died (out of memory?)")
+			go p.sess.Close("the pod's first process died (out of memory?)")
 			return
 		}
 		p.threadEnded(tid, ws, ru)
@@ -73,7 +73,7 @@ func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	p.host.countCPU(ru.Utime.Nano() + ru.Stime.Nano())
 	p.bodyEnded(pr, ru)
 	pr.mu.Lock()
-	expected := pr.exiting || pr.replaced || closing
+	expected := pr.exiting || pr.replaced || pr.loading || closing
 	pr.mu.Unlock()
 	if expected {
 		return
@@ -82,7 +82,7 @@ func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	if ws.Signaled() {
 		reason = "killed by " + unix.SignalName(ws.Signal()) + " (out of memory on the node?)"
 	}
-	p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Signal: int(ws.Signal()), Reason: reason, CPU: protocol.CPUTime{User: ru.Utime.Nano(), System: ru.Stime.Nano()}})
+	p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Gen: pr.gen, Signal: int(ws.Signal()), Reason: reason, CPU: protocol.CPUTime{User: ru.Utime.Nano(), System: ru.Stime.Nano()}})
 }
 
 // undisturbed keeps a call that a signal found before we had received it from

@@ -135,17 +135,19 @@ func (p *pod) clone(th *thread, req cloneRequest) {
 
 // childFailed: there is a shadow without a guest.
 func (p *pod) childFailed(th *thread, child int, req *cloneRequest, err error) {
+	reason := "cannot clone its body: " + err.Error()
 	var ended *tracer.EndedError
 	if errors.As(err, &ended) || errors.Is(err, unix.ESRCH) {
 		p.log.Debug("parent ended while forking", "tid", th.tid, "child", child)
+		reason = ""
 	} else {
 		p.log.Error("cannot clone body", "tid", th.tid, "child", child, "err", err)
 	}
-	pid := child
+	died := protocol.DiedMessage{PID: child, Gen: req.gen, Reason: reason}
 	if req.flags&unix.CLONE_THREAD != 0 {
-		pid = th.proc.pid
+		died.PID, died.Gen = th.proc.pid, th.proc.gen
 	}
-	p.out.Send(protocol.Died, protocol.DiedMessage{PID: pid, Reason: "cannot clone its body: " + err.Error()})
+	p.out.Send(protocol.Died, died)
 }
 
 // cloneGuest clones the body of a thread that waits in its clone call.
@@ -158,7 +160,7 @@ func (p *pod) cloneGuest(th *thread, req *cloneRequest, childTID int) error {
 	if !p.respond(th.notifID, int64(childTID)) {
 		return unix.ESRCH
 	}
-	if err := waitStop(th.here); err != nil {
+	if err := p.waitStop(th.here); err != nil {
 		return err
 	}
 	var saved linux.Regs
@@ -264,7 +266,7 @@ func (p *pod) startChild(parent, child *thread, req *cloneRequest, here int, sav
 	if child.proc != parent.proc {
 		child.proc.body = here
 	}
-	if err := waitStop(here); err != nil {
+	if err := p.waitStop(here); err != nil {
 		return err
 	}
 	var own linux.Regs
@@ -348,11 +350,12 @@ func (p *pod) callExec(th *thread, n *linux.Notif) {
 		outs := append([]byte(nil), r.Outs...)
 		go func() {
 			if err := p.exec(th, outs); err != nil {
+				p.replace(th.proc)
 				p.log.Error("cannot start program", "pid", th.proc.pid, "err", err)
 				if !endedMeanwhile(err) {
 					p.host.countHome("node cannot take it")
 				}
-				p.out.Send(protocol.Refused, protocol.DiedMessage{PID: th.proc.pid, Reason: err.Error()})
+				p.out.Send(protocol.Refused, protocol.DiedMessage{PID: th.proc.pid, Gen: th.proc.gen, Reason: err.Error()})
 			}
 		}()
 	}
@@ -362,6 +365,11 @@ func (p *pod) callExec(th *thread, n *linux.Notif) {
 // wentHome ends the body of a process that executes a program at home.
 func (p *pod) wentHome(pr *proc, reason string) {
 	p.host.countHome(reason)
+	p.replace(pr)
+}
+
+// replace ends a body whose process goes on elsewhere.
+func (p *pod) replace(pr *proc) {
 	pr.mu.Lock()
 	pr.replaced = true
 	pr.mu.Unlock()
@@ -404,7 +412,7 @@ func (p *pod) takePending(caller *thread) (shared, own []signals.Info) {
 	if err != nil || st.SigPnd|st.ShdPnd == 0 {
 		return nil, nil
 	}
-	if linux.Interrupt(caller.here) != nil || !p.respond(caller.notifID, 0) || waitStop(caller.here) != nil {
+	if linux.Interrupt(caller.here) != nil || !p.respond(caller.notifID, 0) || p.waitStop(caller.here) != nil {
 		return nil, nil // it is dying
 	}
 	if own, err = checkpoint.PendingSignals(caller.here, false); err == nil {

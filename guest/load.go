@@ -86,11 +86,8 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
 		}
 	}
 	if err != nil {
-		if th != nil {
-			th.proc.mu.Lock()
-			th.proc.replaced = true
-			th.proc.mu.Unlock()
-			_ = unix.Kill(th.here, unix.SIGKILL) // ESRCH: gone already
+		if th != nil { // home runs it, or ends it
+			p.replace(th.proc)
 		}
 		return err
 	}
@@ -105,6 +102,7 @@ func (p *pod) takeBody(im *checkpoint.Image, old *thread) (*thread, error) {
 	if old != nil {
 		ths := p.threadsOf(old.proc)
 		if len(ths) == 1 && ths[0] == old && old.tid == im.PID && !old.proc.sharesVM {
+			old.proc.setLoading(true)
 			return old, p.strip(old, im)
 		}
 	}
@@ -118,7 +116,7 @@ func (p *pod) takeBody(im *checkpoint.Image, old *thread) (*thread, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new body: %w", err)
 	}
-	th := &thread{tid: im.PID, here: here, proc: &proc{pid: im.PID, body: here}}
+	th := &thread{tid: im.PID, here: here, proc: &proc{pid: im.PID, body: here, loading: true}}
 	if old != nil {
 		th.proc.gen = old.proc.gen
 	}
@@ -158,7 +156,7 @@ func (p *pod) strip(th *thread, im *checkpoint.Image) error {
 	if !p.respond(th.notifID, 0) {
 		return unix.ESRCH
 	}
-	if err := waitStop(th.here); err != nil {
+	if err := p.waitStop(th.here); err != nil {
 		return err
 	}
 	th.injecting.Store(true)
@@ -246,6 +244,7 @@ func (p *pod) animate(th *thread, im *checkpoint.Image) error {
 		p.queueSignal(th, si, true)
 	}
 	p.order.Add(1)
+	th.proc.setLoading(false)
 	if th.proc.stopped = p.standing[th.proc.gen]; th.proc.stopped {
 		th.held = true
 		return nil
@@ -285,7 +284,7 @@ func (p *pod) cloneBody(pid int) (int, error) {
 	if here == 0 {
 		return 0, errors.New("clone event missing")
 	}
-	return here, waitStop(here)
+	return here, p.waitStop(here)
 }
 
 const cloneArgsSize = 88

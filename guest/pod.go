@@ -182,7 +182,7 @@ func (p *pod) takeInit() error {
 	if err := linux.Interrupt(p.init); err != nil {
 		return fmt.Errorf("stop the first process: %w", err)
 	}
-	if err := waitStop(p.init); err != nil {
+	if err := p.waitStop(p.init); err != nil {
 		return err
 	}
 	if _, err := tracer.BlockSignals(p.init); err != nil {
@@ -250,30 +250,23 @@ func vdsoOf(maps []linux.Mapping) []linux.Mapping {
 }
 
 // waitStop waits until a thread that was interrupted stands. Tracer's thread.
-func waitStop(tid int) error {
-	timer := time.AfterFunc(10*time.Second, func() { _ = unix.Kill(tid, unix.SIGKILL) })
-	defer timer.Stop()
+func (p *pod) waitStop(tid int) error {
 	for {
-		var ws unix.WaitStatus
-		_, err := linux.Wait(tid, &ws, 0, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("wait for thread %d: %w", tid, err)
-		case ws.Exited() || ws.Signaled():
-			return &tracer.EndedError{TID: tid, Status: ws}
-		case linux.Event(ws) == linux.EventStop:
+		ws, err := p.tr.Wait(tid)
+		if err != nil {
+			return err
+		}
+		if linux.Event(ws) == linux.EventStop {
 			return nil
-		default: // an event of its last injected call
-			if err := linux.Cont(tid, 0); err != nil {
-				return err
-			}
+		}
+		if err := linux.Cont(tid, 0); err != nil { // that was an event of its last injected call
+			return err
 		}
 	}
 }
 
 func (p *pod) body() *tracer.Body {
-	return &tracer.Body{Stub: stubAddr, Table: stubAddr + stubSize, Size: tableSize}
+	return &tracer.Body{Stub: stubAddr, Table: stubAddr + stubSize, Size: tableSize, Tracer: p.tr}
 }
 
 func (p *pod) killInit() {

@@ -59,7 +59,7 @@ func (p *pod) bringHome(th *thread, reason string) {
 func (p *pod) goHome(pr *proc, th *thread, reason string) {
 	if err := p.sendHome(pr, th, reason); err != nil {
 		p.log.Error("process cannot go home", "pid", pr.pid, "reason", reason, "err", err)
-		p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Reason: fmt.Sprintf("needs to come home for %s: %v", reason, err)})
+		p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Gen: pr.gen, Reason: fmt.Sprintf("needs to come home for %s: %v", reason, err)})
 		return
 	}
 	p.host.countHome(reason)
@@ -336,18 +336,8 @@ func (p *pod) settle(th *thread, vdso []linux.Mapping) error {
 		if err := linux.Step(th.here); err != nil {
 			return err
 		}
-		var ws unix.WaitStatus
-		for {
-			_, err := linux.Wait(th.here, &ws, 0, nil)
-			if err == nil {
-				break
-			}
-			if err != unix.EINTR {
-				return err
-			}
-		}
-		if ws.Exited() || ws.Signaled() {
-			return &tracer.EndedError{TID: th.here, Status: ws}
+		if _, err := p.tr.Wait(th.here); err != nil {
+			return err
 		}
 		if err := linux.GetRegs(th.here, &r); err != nil {
 			return err

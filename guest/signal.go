@@ -386,7 +386,7 @@ func (p *pod) suspendHere(th *thread) error {
 	if !p.respond(th.notifID, -int64(unix.EINTR)) {
 		return unix.ESRCH
 	}
-	if err := waitStop(th.here); err != nil {
+	if err := p.waitStop(th.here); err != nil {
 		return err
 	}
 	var saved linux.Regs

@@ -22,6 +22,7 @@ type proc struct {
 	actions  [65]checkpoint.Action
 	exiting  bool // has said so: its end is no surprise
 	replaced bool // an exec, or the process at home, takes its place
+	loading  bool // its program has not begun: it can still run at home
 	freezing bool // it is to go home: all threads stop
 	sharesVM bool // a vfork child: lives in its parent's memory
 	timers   cpuTimers
@@ -39,6 +40,12 @@ type proc struct {
 
 	// Tracer's thread only.
 	stopped bool // job control: all threads are to stand still
+}
+
+func (p *proc) setLoading(v bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.loading = v
 }
 
 func (p *proc) isFreezing() bool {

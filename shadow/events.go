@@ -19,7 +19,12 @@ func (s *Supervisor) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 		delete(s.strays, tid)
 		if th != nil {
 			s.threadEnded(th, ws)
+			return
 		}
+		if len(s.unborn) >= maxUnborn {
+			clear(s.unborn) // threads that an execve of theirs ended: nobody asks for those
+		}
+		s.unborn[tid] = ws // perhaps a new child whose parent's event comes later
 		return
 	}
 	if !ws.Stopped() {
@@ -165,6 +170,12 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 	child.kept = th.kept
 	th.clone, th.childGen = nil, child.proc.gen
 	s.add(child)
+	if ws, ended := s.unborn[tid]; ended {
+		delete(s.unborn, tid)
+		if st, err := linux.ReadStat("/proc/" + strconv.Itoa(tid) + "/stat"); err != nil || st.State == 'Z' || st.State == 'X' {
+			defer s.threadEnded(child, ws)
+		}
+	}
 	if s.strays[tid] {
 		delete(s.strays, tid)
 		s.cont(child, 0)
@@ -175,6 +186,9 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 		s.publish(th, vforkAnswered)
 	}
 }
+
+// maxUnborn bounds the ends kept of threads that are not known.
+const maxUnborn = 10000
 
 // strayLimit is how long a stray's parent may take to report it.
 const strayLimit = 500 * time.Millisecond

@@ -44,6 +44,9 @@ func (s *Supervisor) onExec(th *thread) {
 		th.proc.setState(leaving)
 	}
 	res := s.leave(th)
+	if th.hasEnded() {
+		return // killed meanwhile; its lane knows
+	}
 	if res.err != nil {
 		res.home = s.stayHome(th, res.err)
 	}
@@ -170,7 +173,7 @@ func (s *Supervisor) park(th *thread, im *checkpoint.Image, maps []linux.Mapping
 		return err
 	}
 	defer mem.Close()
-	boot := &tracer.Body{Stub: t.Regs.Rip, Table: (t.Regs.Rsp - 8192) &^ 15, Size: 4096}
+	boot := &tracer.Body{Stub: t.Regs.Rip, Table: (t.Regs.Rsp - 8192) &^ 15, Size: 4096, Tracer: s.tr}
 	lower, err := raiseLimit(p.pid, unix.RLIMIT_AS)
 	if err != nil {
 		return err
@@ -209,7 +212,7 @@ func (s *Supervisor) park(th *thread, im *checkpoint.Image, maps []linux.Mapping
 	for _, m := range im.VDSO {
 		keep = append(keep, linux.Range{Start: m.Start, End: m.End})
 	}
-	if _, err := th.body(s.arena).Inject(th.tid, checkpoint.Unmap(keep)); err != nil {
+	if _, err := s.body(th).Inject(th.tid, checkpoint.Unmap(keep)); err != nil {
 		return err
 	}
 	return s.enterLoop(th)

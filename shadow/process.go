@@ -140,13 +140,14 @@ type execResult struct {
 	home  string // why it stays at home instead
 }
 
-func (t *thread) body(a *arena) *tracer.Body {
-	data := a.data(t.slot)
+func (s *Supervisor) body(t *thread) *tracer.Body {
+	data := s.arena.data(t.slot)
 	return &tracer.Body{
-		Stub:  t.proc.stub,
-		Table: slotAddr(t.proc.arena, t.slot) + 4096,
-		Size:  tableSize,
-		Mem:   data[:2*tableSize],
+		Stub:   t.proc.stub,
+		Table:  slotAddr(t.proc.arena, t.slot) + 4096,
+		Size:   tableSize,
+		Mem:    data[:2*tableSize],
+		Tracer: s.tr,
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *Supervisor) runAtHome(p *process, why string) {
 
 // onRefused: the node could not start the guest of a program just executed.
 func (s *Supervisor) onRefused(m protocol.DiedMessage) {
-	if p := s.process(m.PID); p != nil {
+	if p := s.process(m.PID); p != nil && p.gen == m.Gen {
 		go s.runAtHome(p, fmt.Sprintf("node %s cannot take it: %s", s.node, m.Reason))
 	}
 }

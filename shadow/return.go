@@ -155,7 +155,7 @@ func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
 	}
 	leader := r.threads[0]
 	im := &r.img.Image
-	body := leader.body(s.arena)
+	body := s.body(leader)
 	maps, err := linux.Mappings(r.p.pid)
 	if err != nil {
 		return err
@@ -217,20 +217,25 @@ func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
 
 // halt stops an idle shadow thread; a signal that arrives meanwhile is kept.
 func (s *Supervisor) halt(th *thread, r *returning) error {
+	if th.held != 0 || th.stopSig != 0 { // stands already, at a signal's delivery
+		delete(s.heldBy, th.held) // what it is held for is not acknowledged yet, and goes along
+		sig := th.stopSig
+		th.held, th.stopSig = 0, 0
+		_, err := tracer.BlockSignals(th.tid)
+		if sig != 0 {
+			_ = unix.Kill(th.tid, unix.Signal(sig)) // ESRCH: it is dying
+		}
+		return err
+	}
 	if err := linux.Interrupt(th.tid); err != nil {
 		return fmt.Errorf("stop thread %d: %w", th.tid, err)
 	}
 	for {
-		var ws unix.WaitStatus
-		_, err := linux.Wait(th.tid, &ws, 0, nil)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return fmt.Errorf("wait for thread %d: %w", th.tid, err)
-		case ws.Exited() || ws.Signaled():
-			return &tracer.EndedError{TID: th.tid, Status: ws}
-		case linux.Event(ws) == linux.EventStop:
+		ws, err := s.tr.Wait(th.tid)
+		if err != nil {
+			return err
+		}
+		if linux.Event(ws) == linux.EventStop {
 			_, err := tracer.BlockSignals(th.tid)
 			return err
 		}
@@ -350,17 +355,17 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 			}
 		}
 		if i > 0 {
-			if _, err := th.body(s.arena).Inject(th.tid, []tracer.Call{tracer.C(unix.SYS_GETTID)}); err != nil {
+			if _, err := s.body(th).Inject(th.tid, []tracer.Call{tracer.C(unix.SYS_GETTID)}); err != nil {
 				return err // so that its last stop is a trap, see detach
 			}
-			if err := t.RestoreThread(th.tid, th.body(s.arena)); err != nil {
+			if err := t.RestoreThread(th.tid, s.body(th)); err != nil {
 				return err
 			}
 		}
 	}
 	leader := r.threads[0]
 	t := &im.Threads[0]
-	if err := t.RestoreThread(leader.tid, leader.body(s.arena)); err != nil {
+	if err := t.RestoreThread(leader.tid, s.body(leader)); err != nil {
 		return err
 	}
 	return s.dropStub(leader, t)
@@ -369,7 +374,7 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 // requeue makes a thread send itself pending signals with their own siginfo,
 // which only the process itself may do (rt_sigqueueinfo(2)).
 func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) error {
-	body := th.body(s.arena)
+	body := s.body(th)
 	scratch := body.Table + uint64(body.Size)
 	for _, info := range infos {
 		if err := body.WriteScratch(th.tid, info[:]); err != nil {
@@ -402,7 +407,7 @@ func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
 	if err := linux.SetRegs(leader.tid, &regs); err != nil {
 		return err
 	}
-	if err := step(leader.tid); err != nil {
+	if err := s.step(leader.tid); err != nil {
 		return err
 	}
 	if err := linux.GetRegs(leader.tid, &regs); err != nil {
@@ -417,21 +422,15 @@ func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
 	return linux.SetSigmask(leader.tid, t.Mask)
 }
 
-func step(tid int) error {
+func (s *Supervisor) step(tid int) error {
 	if err := linux.Step(tid); err != nil {
 		return err
 	}
-	timer := time.AfterFunc(10*time.Second, func() { _ = unix.Kill(tid, unix.SIGKILL) })
-	defer timer.Stop()
 	for {
-		var ws unix.WaitStatus
-		_, err := linux.Wait(tid, &ws, 0, nil)
+		ws, err := s.tr.Wait(tid)
 		switch {
-		case err == unix.EINTR:
 		case err != nil:
 			return err
-		case ws.Exited() || ws.Signaled():
-			return &tracer.EndedError{TID: tid, Status: ws}
 		case ws.StopSignal() == unix.SIGTRAP && linux.Event(ws) == 0:
 			return nil
 		default: // the end of an interruption or group stop; SIGSTOP

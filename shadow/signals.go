@@ -291,7 +291,7 @@ func (s *Supervisor) makeDefault(th *thread, sig int) {
 	if _, err := tracer.BlockSignals(th.tid); err != nil {
 		return // it is dying
 	}
-	body := th.body(s.arena)
+	body := s.body(th)
 	if err := body.WriteScratch(th.tid, make([]byte, 32)); err != nil {
 		return
 	}
@@ -306,7 +306,11 @@ func (s *Supervisor) makeDefault(th *thread, sig int) {
 // onDied ends a process whose guest is gone.
 func (s *Supervisor) onDied(m protocol.DiedMessage) {
 	p := s.process(m.PID)
-	if p == nil || p.getState() == home {
+	if p == nil || p.gen != m.Gen || p.getState() == home {
+		return
+	}
+	if m.Reason == "" {
+		_ = unix.Kill(m.PID, unix.SIGKILL) // ESRCH: the shadow is gone as well
 		return
 	}
 	if m.Signal == int(unix.SIGKILL) && overCPULimit(m) {

@@ -63,6 +63,7 @@ type Supervisor struct {
 	heldBy   map[uint64]*thread       // tracer's thread: threads held by a signal's number
 	unacked  map[uint64]unackedSignal // tracer's thread
 	strays   map[int]bool             // tracer's thread: new threads that stopped before they were known
+	unborn   map[int]unix.WaitStatus  // tracer's thread: how threads ended that were not known
 	traceLog *traceLog
 
 	calls   atomic.Uint64
@@ -81,7 +82,7 @@ func newSupervisor(log *slog.Logger, node string, sess *kkc.Session) (*Superviso
 	s := &Supervisor{
 		table: table{threads: map[int]*thread{}, procs: map[int]*process{}, dead: map[int]*process{}},
 		log:   log, node: node, sess: sess, arena: a, code: stub.Code(),
-		strays: map[int]bool{}, heldBy: map[uint64]*thread{}, unacked: map[uint64]unackedSignal{}, ended: make(chan struct{}),
+		strays: map[int]bool{}, unborn: map[int]unix.WaitStatus{}, heldBy: map[uint64]*thread{}, unacked: map[uint64]unackedSignal{}, ended: make(chan struct{}),
 	}
 	s.files.init()
 	s.out = protocol.NewOutbox(sess, log)
@@ -290,6 +291,10 @@ func tellUser(pid int, line string) bool {
 // processEnded forgets a process and ends the job with the last.
 func (s *Supervisor) processEnded(p *process) {
 	s.mu.Lock()
+	if s.procs[p.pid] != p { // told twice
+		s.mu.Unlock()
+		return
+	}
 	delete(s.procs, p.pid)
 	s.noteDead(p)
 	left := len(s.procs)

@@ -121,8 +121,9 @@ type WantedMessage struct {
 // DiedMessage says that a guest's body is gone without having been told to.
 type DiedMessage struct {
 	PID    int
+	Gen    uint64 // see ProcRef
 	Signal int
-	Reason string
+	Reason string // empty: killed together with its parent, nothing to tell anybody
 	CPU    CPUTime
 }
 

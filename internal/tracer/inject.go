@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,10 +45,6 @@ func (e *CallError) Error() string {
 // Unwrap gives the errno.
 func (e *CallError) Unwrap() error { return e.Errno }
 
-// watchdog bounds the wait for a tracee that executes injected calls, all of
-// which are short. A tracee that does not come back is killed.
-const watchdog = 10 * time.Second
-
 // waitTrap resumes tid, which stands in a ptrace stop, until it executes an
 // int3. Only the calling locked thread may call it. Interrupt stops that come
 // in between are passed over; signals other than SIGTRAP must be blocked. A
@@ -58,25 +53,12 @@ func (b *Body) waitTrap(tid int) error {
 	if err := linux.Cont(tid, 0); err != nil {
 		return fmt.Errorf("resume thread %d: %w", tid, err)
 	}
-	var timer *time.Timer
-	defer func() {
-		if timer != nil {
-			timer.Stop()
-		}
-	}()
-	timer = time.AfterFunc(watchdog, func() { _ = unix.Kill(tid, unix.SIGKILL) })
 	for {
-		var ws unix.WaitStatus
-		_, err := linux.Wait(tid, &ws, 0, nil)
-		if err == unix.EINTR {
-			continue
-		}
+		ws, err := b.Tracer.Wait(tid)
 		if err != nil {
-			return fmt.Errorf("wait for thread %d: %w", tid, err)
+			return err
 		}
 		switch {
-		case ws.Exited() || ws.Signaled():
-			return &EndedError{tid, ws}
 		case linux.Event(ws) != 0: // a new child, a pending interrupt, or the end of a group stop
 			if b.Event != nil && linux.Event(ws) != linux.EventStop {
 				b.Event(tid, linux.Event(ws))
@@ -110,10 +92,11 @@ func StopLater(tid int) {
 
 // Body is where the stub and its table lie in a tracee.
 type Body struct {
-	Stub  uint64 // address of stub.Code
-	Table uint64 // address of the table
-	Size  int    // bytes of the table
-	Mem   []byte // the table and scratch, if shared with us; else written with process_vm_writev
+	Stub   uint64  // address of stub.Code
+	Table  uint64  // address of the table
+	Size   int     // bytes of the table
+	Mem    []byte  // the table and scratch, if shared with us; else written with process_vm_writev
+	Tracer *Tracer // whose thread works on it
 	// Event, if set, is told of ptrace events (a new child) during Inject.
 	Event func(tid, event int)
 }

@@ -16,8 +16,10 @@ package tracer
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +52,7 @@ type Tracer struct {
 	done   chan struct{}
 	timer  *time.Timer
 
+	stash   []stashed // the thread's own
 	waiting atomic.Bool
 	pending atomic.Bool
 }
@@ -114,6 +117,86 @@ func (t *Tracer) Close() {
 // Done is closed when the thread has ended.
 func (t *Tracer) Done() <-chan struct{} { return t.done }
 
+// watchdog bounds the wait for one tracee: all that is done in it is short. A
+// tracee that does not come back is killed.
+const watchdog = 10 * time.Second
+
+// lookAgain is how long a wait for one tracee lasts before it is looked whether
+// there is anything to wait for.
+const lookAgain = 20 * time.Millisecond
+
+// Wait waits for the next stop of one tracee; only the tracer's thread may call
+// it. If the tracee ends instead, the Handler is told before Wait returns an
+// *EndedError. The kernel reports the end of a thread group's leader, and of a
+// pid namespace's first process, only after that of all the others: if it takes
+// long, the ends of others are taken as well, and their stops put by.
+func (t *Tracer) Wait(tid int) (unix.WaitStatus, error) {
+	if ws, ok := t.unstash(tid); ok {
+		return ws, nil
+	}
+	self, start := unix.Gettid(), time.Now()
+	var over atomic.Bool
+	var again *time.Timer
+	again = time.AfterFunc(lookAgain, func() {
+		if !over.Load() {
+			linux.Kick(self)
+			again.Reset(lookAgain)
+		}
+	})
+	defer func() {
+		over.Store(true)
+		again.Stop()
+	}()
+	from, options := tid, 0
+	for {
+		var ws unix.WaitStatus
+		var ru unix.Rusage
+		got, err := linux.Wait(from, &ws, options, &ru)
+		switch {
+		case err == unix.EINTR:
+			from, options = -1, unix.WNOHANG // look at the others
+			if time.Since(start) > watchdog {
+				_ = unix.Kill(tid, unix.SIGKILL) // ESRCH: it has ended
+			}
+		case err != nil:
+			return 0, fmt.Errorf("wait for thread %d: %w", tid, err)
+		case got == 0:
+			from, options = tid, 0
+		case ws.Exited() || ws.Signaled():
+			t.dropStash(got)
+			t.handler.Event(got, ws, &ru)
+			if got == tid {
+				return 0, &EndedError{TID: tid, Status: ws}
+			}
+		case got == tid:
+			return ws, nil
+		default:
+			t.stash = append(t.stash, stashed{got, ws})
+		}
+	}
+}
+
+// stashed is a stop that was seen while another tracee was waited for.
+type stashed struct {
+	tid int
+	ws  unix.WaitStatus
+}
+
+// unstash takes the first stop of a tracee that was put by.
+func (t *Tracer) unstash(tid int) (unix.WaitStatus, bool) {
+	for i, s := range t.stash {
+		if s.tid == tid {
+			t.stash = slices.Delete(t.stash, i, i+1)
+			return s.ws, true
+		}
+	}
+	return 0, false
+}
+
+func (t *Tracer) dropStash(tid int) {
+	t.stash = slices.DeleteFunc(t.stash, func(s stashed) bool { return s.tid == tid })
+}
+
 func (t *Tracer) kick() {
 	if !t.pending.Load() {
 		return
@@ -160,6 +243,12 @@ func (t *Tracer) run(started chan struct{}) {
 		if t.pending.Load() {
 			continue
 		}
+		if len(t.stash) > 0 {
+			s := t.stash[0]
+			t.stash = slices.Delete(t.stash, 0, 1)
+			t.handler.Event(s.tid, s.ws, &ru)
+			continue
+		}
 		var ws unix.WaitStatus
 		tid, err := linux.Wait(-1, &ws, 0, &ru)
 		t.waiting.Store(false)
@@ -171,6 +260,9 @@ func (t *Tracer) run(started chan struct{}) {
 			t.log.Error("wait4 failed", "err", err)
 			<-t.wake
 		default:
+			if ws.Exited() || ws.Signaled() {
+				t.dropStash(tid)
+			}
 			t.handler.Event(tid, ws, &ru)
 		}
 	}

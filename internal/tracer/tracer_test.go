@@ -113,7 +113,7 @@ func stop(pid int) error {
 
 // borrow runs f with a stub laid over the code at which a stopped process
 // stands, and puts everything back. Tracer's thread.
-func borrow(pid int, f func(*Body) error) error {
+func borrow(tr *Tracer, pid int, f func(*Body) error) error {
 	var saved linux.Regs
 	if err := linux.GetRegs(pid, &saved); err != nil {
 		return err
@@ -134,7 +134,7 @@ func borrow(pid int, f func(*Body) error) error {
 	if err != nil {
 		return err
 	}
-	if err := f(&Body{Stub: saved.Rip, Table: (saved.Rsp - 16384) &^ 15, Size: 4 * stub.EntrySize}); err != nil {
+	if err := f(&Body{Stub: saved.Rip, Table: (saved.Rsp - 16384) &^ 15, Size: 4 * stub.EntrySize, Tracer: tr}); err != nil {
 		return err
 	}
 	if _, err := mem.WriteAt(old, int64(saved.Rip)); err != nil {
@@ -154,7 +154,7 @@ func TestInject(t *testing.T) {
 			t.Error("stop:", err)
 			return
 		}
-		if err := borrow(c.pid, func(b *Body) error { return inject(t, c.pid, b) }); err != nil {
+		if err := borrow(tr, c.pid, func(b *Body) error { return inject(t, c.pid, b) }); err != nil {
 			t.Error("inject:", err)
 		}
 		if err := linux.Detach(c.pid, 0); err != nil {
@@ -229,7 +229,7 @@ func TestInjectIntoTheDying(t *testing.T) {
 		if got = stop(c.pid); got != nil {
 			return
 		}
-		got = borrow(c.pid, func(b *Body) error {
+		got = borrow(tr, c.pid, func(b *Body) error {
 			_, err := b.Inject(c.pid, []Call{C(unix.SYS_GETPID), C(unix.SYS_EXIT_GROUP, 9), C(unix.SYS_GETPID)})
 			return err
 		})
