@@ -1,0 +1,136 @@
+// Package attack_test keeps what once broke Homing from breaking it again: each
+// test is the smallest program, or the kill, that did.
+package attack_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"homing/internal/oracle"
+)
+
+// limit bounds each run; nothing is measured.
+const limit = 30 * time.Second
+
+var homing, programs string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "attack-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err == nil {
+		err = prepare(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func prepare(dir string) error {
+	homing, programs = filepath.Join(dir, "homing"), dir
+	build := exec.Command("go", "build", "-o", homing, "homing/cmd/homing")
+	if given := os.Getenv("HOMING"); given != "" {
+		build = exec.Command("cp", given, homing)
+	}
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("get homing: %w\n%s", err, out)
+	}
+	out, err := exec.Command("gcc", "-O1", "-w", "-pthread", "-o", filepath.Join(dir, "fork_under_signals"),
+		"testdata/fork_under_signals.c").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("compile: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// each runs f in a lab as the user who runs the tests and, for root, as nobody.
+func each(t *testing.T, f func(t *testing.T, run func(argv ...string) string)) {
+	users := []oracle.User{oracle.Self()}
+	if os.Getuid() == 0 {
+		users = append(users, oracle.Nobody())
+	}
+	for _, u := range users {
+		t.Run(u.Name, func(t *testing.T) {
+			lab, err := oracle.StartLab(homing, programs, u, 1, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f(t, func(argv ...string) string { return run(t, lab, u, argv) })
+			if _, err := lab.Close(); err != nil { // says so if the node has crashed
+				t.Error(err, lab.Log())
+			}
+		})
+	}
+}
+
+// run runs a program away and returns its output; it must end by itself with 0.
+func run(t *testing.T, lab *oracle.Lab, u oracle.User, argv []string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, homing, append([]string{"run", "--on", "n1", "--"}, argv...)...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOMING_STATE=" + lab.State}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if u.Switch {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID}
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %v\n%s\n%s", argv, err, out.String(), lab.Log())
+	}
+	return out.String()
+}
+
+// A signal that a thread blocks after it was chosen for it must not show as
+// errno 513 in fork, and none may be lost.
+func TestForkUnderSignals(t *testing.T) {
+	each(t, func(t *testing.T, run func(...string) string) {
+		for _, mode := range []string{"0", "1", "3"} {
+			if got := run(filepath.Join(programs, "fork_under_signals"), mode, "30"); got != "bad 0\n" {
+				t.Errorf("mode %s: %s", mode, got)
+			}
+		}
+	})
+}
+
+// A child killed at any moment of its birth crashed the supervisor.
+func TestKillNewborn(t *testing.T) {
+	const script = `for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		sleep 100 & kill -9 $!; wait $! 2>/dev/null; [ $? = 137 ] || echo bad
+	done; echo done`
+	each(t, func(t *testing.T, run func(...string) string) {
+		for range 5 {
+			if got := run("sh", "-c", script); got != "done\n" {
+				t.Fatal(got)
+			}
+		}
+	})
+}
+
+// SIGSTOP and SIGCONT while programs are being executed and stopped children killed.
+func TestStopNewborn(t *testing.T) {
+	const script = `for i in 1 2 3 4 5 6 7 8 9 10; do
+		sh -c 'exit 3' & kill -STOP $!; kill -CONT $!; wait $!; [ $? = 3 ] || echo bad $?
+		sleep 100 & kill -STOP $!; kill -9 $!; wait $! 2>/dev/null
+	done; echo done`
+	each(t, func(t *testing.T, run func(...string) string) {
+		if got := run("sh", "-c", script); got != "done\n" {
+			t.Fatal(got)
+		}
+	})
+}
