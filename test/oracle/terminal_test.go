@@ -67,7 +67,7 @@ func bashLines(t *oracle.Terminal) {
 	t.Send("cat\n").AwaitForeground(false).Settle(60 * time.Millisecond).Send("line\x7f\x7fNE\n").Expect("\nliNE\r\n") // the terminal's
 	t.Send("\x04").Expect("> ")
 	t.Send("ls /bin/sh | cat; echo a | tr a b; (exit 4); echo $?\n").Expect("\n4\r\n> ")
-	t.Send("read -p 'name? ' x\n").Expect("name? ").Send("someone\n").Expect("> ")
+	t.Send("read -p 'name? ' x\n").Expect("\nname? ").Send("someone\n").Expect("> ")
 	t.Send("echo \"<$x>\"; ps -o stat= -p $$\n").Expect("\nSs").Expect("> ")
 	t.Send("nosuchcommand; cd /; pwd; cd - >/dev/null\n").Expect("\n/\r\n> ")
 }
