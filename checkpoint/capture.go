@@ -64,7 +64,7 @@ func (im *Image) CaptureMemory(pid int, maps []linux.Mapping, hidden []linux.Ran
 			continue // read-only by construction: the file itself has the content
 		}
 		if carryAll && v.Object == 0 {
-			im.Pages = appendRange(im.Pages, linux.Range{Start: m.Start, End: min(m.End, m.Start+residentLimit(m))})
+			im.Pages = appendRange(im.Pages, linux.Range{Start: m.Start, End: m.End})
 			continue
 		}
 		mask, inverted := uint64(linux.PageIsFile|linux.PageIsPFNZero), uint64(linux.PageIsFile|linux.PageIsPFNZero)
@@ -81,10 +81,6 @@ func (im *Image) CaptureMemory(pid int, maps []linux.Mapping, hidden []linux.Ran
 	}
 	return im.captureLayout(pid)
 }
-
-// residentLimit is how much of an unnameable file mapping is carried: pages
-// past the end of the file would fault.
-func residentLimit(m linux.Mapping) uint64 { return m.End - m.Start }
 
 func appendRange(rs []linux.Range, r linux.Range) []linux.Range {
 	if n := len(rs); n > 0 && rs[n-1].End == r.Start {

@@ -22,7 +22,7 @@ func (p *pod) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	}
 	th := p.threadHere(tid)
 	if th == nil || !ws.Stopped() {
-		return // a child in the making: waitStop will see it again? no: it is stopped and stays so
+		return // a child in the making stays stopped until its parent's clone is done
 	}
 	switch ev := linux.Event(ws); {
 	case ev == unix.PTRACE_EVENT_SECCOMP:
