@@ -19,10 +19,12 @@ import (
 
 // A JobRequest is one line to a supervisor's socket, STATE/jobs/PID.sock.
 type JobRequest struct {
-	Op string `json:"op"` // "ps"
+	Op   string       `json:"op"`             // "ps"; "move"; "release": bring home and let go
+	Move *MoveRequest `json:"move,omitempty"` // with "move" and "release"
 }
 
-// A JobReply is the supervisor's one line in return.
+// A JobReply is the supervisor's one line in return to "ps"; to the others it
+// answers MoveLines.
 type JobReply struct {
 	Processes []Process `json:"processes"`
 	Error     string    `json:"error,omitempty"`
@@ -31,9 +33,11 @@ type JobReply struct {
 // A Process is one process of a job.
 type Process struct {
 	PID        int     `json:"pid"`
-	Job        int     `json:"job"`   // pid of the program that `homing run` started
-	Node       string  `json:"node"`  // where it runs or was last; empty if it never left
-	Where      string  `json:"where"` // "home" or "away"
+	Job        int     `json:"job"`                // pid of the program that `homing run` started
+	Node       string  `json:"node"`               // where it runs or was last; empty if it never left
+	Where      string  `json:"where"`              // "home" or "away"
+	Attached   bool    `json:"attached,omitempty"` // its job was adopted by `homing attach`
+	Moves      int     `json:"moves"`              // made so far
 	Command    string  `json:"command"`
 	CPUSeconds float64 `json:"cpu_seconds"`
 	Calls      uint64  `json:"calls"`               // forwarded

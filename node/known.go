@@ -149,6 +149,9 @@ func Join(ctx context.Context, dir, token, name, version string) (Known, error) 
 // checkFree refuses a name that another machine has already, before the token
 // is used up.
 func checkFree(dir, name, fingerprint string) error {
+	if name == AtHome {
+		return fmt.Errorf("join: %q means this machine here: give the node another name with --name", name)
+	}
 	all, err := Nodes(dir)
 	if err != nil {
 		return err
