@@ -123,9 +123,11 @@ func TestKillNewborn(t *testing.T) {
 }
 
 // SIGSTOP and SIGCONT while programs are being executed and stopped children killed.
+// The first child may have ended before it is stopped; then dash, which looks for
+// ended children after each builtin, may have reaped it before it is continued.
 func TestStopNewborn(t *testing.T) {
 	const script = `for i in 1 2 3 4 5 6 7 8 9 10; do
-		sh -c 'exit 3' & kill -STOP $!; kill -CONT $!; wait $!; [ $? = 3 ] || echo bad $?
+		sh -c 'exit 3' & kill -STOP $!; kill -CONT $! 2>/dev/null; wait $!; [ $? = 3 ] || echo bad $?
 		sleep 100 & kill -STOP $!; kill -9 $!; wait $! 2>/dev/null
 	done; echo done`
 	each(t, func(t *testing.T, run func(...string) string) {
