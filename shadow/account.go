@@ -15,11 +15,11 @@ import (
 )
 
 // onReport takes up the processor time of guests that are still running.
-func (s *Supervisor) onReport(m protocol.ReportMessage) {
+func (s *Supervisor) onReport(at *site, m protocol.ReportMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for pid, cpu := range m.CPU {
-		if p := s.procs[pid]; p != nil && !p.told {
+		if p := s.procs[pid]; p != nil && !p.told && p.site() == at {
 			p.cpu = cpu
 		}
 	}
@@ -89,10 +89,14 @@ func (s *Supervisor) askUsage(p *process) {
 	if told || p.getState() != away {
 		return
 	}
-	ctx, cancel := context.WithTimeout(s.sess.Context(), usageLimit)
+	at := p.site()
+	if at == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(at.sess.Context(), usageLimit)
 	defer cancel()
 	var used protocol.CPUTime
-	if err := s.sess.Request(ctx, protocol.ProcUsage, p.ref(), &used); err != nil {
+	if err := at.sess.Request(ctx, protocol.ProcUsage, p.ref(), &used); err != nil {
 		s.log.Debug("processor time of a killed process not learnt", "pid", p.pid, "err", err)
 		return // what was reported last has to do
 	}

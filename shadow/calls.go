@@ -77,7 +77,7 @@ func (s *Supervisor) serveExec(th *thread, call *syscallfwd.Call, reply *syscall
 	}
 	th.proc.unsent.Store(res)
 	*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyExec, Outs: reply.Outs[:0]}
-	s.packImage(res, reply)
+	s.packImage(th, res, reply)
 }
 
 // execPrivileged executes a program that gains rights: traced by an ordinary
@@ -110,11 +110,12 @@ func (s *Supervisor) execPrivileged(th *thread, call *syscallfwd.Call, mask uint
 // the bulk connection.
 const inlinePages = 512 << 10
 
-func (s *Supervisor) packImage(res *execResult, reply *syscallfwd.Reply) {
+func (s *Supervisor) packImage(th *thread, res *execResult, reply *syscallfwd.Reply) {
 	inline := res.pages
 	if len(res.pages) > inlinePages {
-		res.image.Bulk = s.sess.NextBulkID()
-		go s.sendBulk(res.image.Bulk, res.pages)
+		at := th.proc.site()
+		res.image.Bulk = at.sess.NextBulkID()
+		go s.sendBulk(at, res.image.Bulk, res.pages)
 		inline = nil
 	}
 	meta, err := json.Marshal(res.image)
@@ -126,8 +127,8 @@ func (s *Supervisor) packImage(res *execResult, reply *syscallfwd.Reply) {
 	reply.Outs = append(reply.Outs, inline...)
 }
 
-func (s *Supervisor) sendBulk(id uint64, p []byte) {
-	if err := s.sess.BulkSend(id, p); err != nil {
+func (s *Supervisor) sendBulk(at *site, id uint64, p []byte) {
+	if err := at.sess.BulkSend(id, p); err != nil {
 		s.log.Error("pages not sent", "err", err)
 	}
 }

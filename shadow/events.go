@@ -64,7 +64,7 @@ func (s *Supervisor) onEventStop(th *thread, sig unix.Signal) {
 		th.checkStop = false
 		if !th.proc.stopped {
 			th.proc.stopped = true
-			s.out.Send(protocol.Stop, th.proc.ref())
+			th.proc.send(protocol.Stop, th.proc.ref())
 		}
 		s.resolveAbandon(th)
 		th.inListen = true
@@ -77,12 +77,12 @@ func (s *Supervisor) onEventStop(th *thread, sig unix.Signal) {
 		th.inListen = false
 		if th.proc.stopped {
 			th.proc.stopped = false
-			s.out.Send(protocol.Continue, th.proc.ref())
+			th.proc.send(protocol.Continue, th.proc.ref())
 		}
 	}
 	if th.checkStop { // told to stop, but an orphaned process group does not: signal(7), setpgid(2)
 		th.checkStop, th.proc.stopped = false, false
-		s.out.Send(protocol.Continue, th.proc.ref())
+		th.proc.send(protocol.Continue, th.proc.ref())
 	}
 	if th.remask {
 		th.remask = false
@@ -166,6 +166,7 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 		}
 		child.proc.signalfd.Store(p.signalfd.Load())
 		child.proc.setState(away)
+		child.proc.at.Store(p.at.Load())
 	}
 	child.kept = th.kept
 	th.clone, th.childGen = nil, child.proc.gen
@@ -227,7 +228,7 @@ func (s *Supervisor) threadEnded(th *thread, ws unix.WaitStatus) {
 		}
 	}
 	if p.getState() != home {
-		s.out.Send(protocol.Kill, p.ref())
+		p.send(protocol.Kill, p.ref())
 	}
 	s.processEnded(p)
 }

@@ -42,7 +42,7 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 		linux.FutexWake(&slot.State, 1)
 	}
 	if call.Seq != 0 && th.early.Load() == call.Seq { // given up before it stood in the slot
-		s.onAbandon(protocol.AbandonMessage{TID: th.tid, Seq: call.Seq})
+		s.abandon(protocol.AbandonMessage{TID: th.tid, Seq: call.Seq})
 	}
 	if th.hasEnded() { // our request may have replaced the word of its end
 		th.seq.Store(0)

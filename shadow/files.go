@@ -3,7 +3,6 @@ package shadow
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -86,7 +85,7 @@ func (f *files) descriptor(file checkpoint.File) (int, bool) {
 
 // sendFile serves FileGet: the content goes over the bulk connection, its hash
 // comes back as the answer.
-func (s *Supervisor) sendFile(_ context.Context, req protocol.FileRequest) (any, error) {
+func (s *Supervisor) sendFile(at *site, _ context.Context, req protocol.FileRequest) (any, error) {
 	fd, ok := s.files.descriptor(req.File)
 	if !ok {
 		return nil, fmt.Errorf("file %s (inode %d) is not one this job maps", req.File.Path, req.File.Ino)
@@ -111,21 +110,10 @@ func (s *Supervisor) sendFile(_ context.Context, req protocol.FileRequest) (any,
 			n = int(want)
 		}
 		h.Write(buf[:n])
-		if err := s.sess.BulkSend(req.Bulk, buf[:n]); err != nil {
+		if err := at.sess.BulkSend(req.Bulk, buf[:n]); err != nil {
 			return nil, err
 		}
 		off += int64(n)
 	}
 	return protocol.FileReply{SHA256: h.Sum(nil)}, nil
-}
-
-// transaction registers a typed transaction handler.
-func transaction[T any](s *Supervisor, typ string, f func(context.Context, T) (any, error)) {
-	s.sess.Handle(typ, func(ctx context.Context, body json.RawMessage) (any, error) {
-		var v T
-		if err := json.Unmarshal(body, &v); err != nil {
-			return nil, fmt.Errorf("malformed %s: %w", typ, err)
-		}
-		return f(ctx, v)
-	})
 }

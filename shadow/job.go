@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"homing/internal/linux"
 	"homing/node"
 )
@@ -24,14 +22,20 @@ func (s *Supervisor) listenJob(state string) (io.Closer, error) {
 }
 
 func (s *Supervisor) jobInfo() node.JobReply {
+	r := node.JobReply{Processes: s.natives()}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	r := node.JobReply{}
 	for _, p := range s.procs {
-		info := node.Process{PID: p.pid, Job: s.root, Node: s.node, Where: "away", Command: strings.Join(p.argv, " ")}
+		info := node.Process{PID: p.pid, Job: s.root, Where: "away", Command: strings.Join(p.argv, " ")}
 		info.CPUSeconds = float64(p.cpu.User+p.cpu.System) / 1e9
 		if st := p.getState(); st != away && st != leaving {
 			info.Where, info.CameHome = "home", p.reason
+			if st, err := linux.ReadStat("/proc/" + strconv.Itoa(p.pid) + "/stat"); err == nil {
+				info.CPUSeconds += cpuSeconds(st)
+			}
+		}
+		if at := p.site(); at != nil {
+			info.Node = at.name
 		}
 		if info.Command == "" {
 			info.Command = p.comm
@@ -94,66 +98,4 @@ func answerJob(c net.Conn, log *slog.Logger, info func() node.JobReply) {
 	if err := json.NewEncoder(c).Encode(reply); err != nil {
 		log.Debug("job request not answered", "err", err)
 	}
-}
-
-// superviseAtHome keeps a job that runs natively known, without tracing it.
-func superviseAtHome(hello launchHello, log *slog.Logger, c net.Conn, refuse func(error) error) error {
-	pfd, err := unix.PidfdOpen(hello.PID, 0)
-	if err != nil {
-		return refuse(fmt.Errorf("watch process %d: %w", hello.PID, err))
-	}
-	defer unix.Close(pfd)
-	job, err := serveJob(hello.Config.StateDir, hello.PID, log, func() node.JobReply { return homeInfo(hello.PID) })
-	if err != nil {
-		return refuse(err)
-	}
-	defer job.Close()
-	if err := json.NewEncoder(c).Encode(launchReply{Ready: true}); err != nil {
-		return err
-	}
-	_, err = linux.Poll([]unix.PollFd{{Fd: int32(pfd), Events: unix.POLLIN}}, -1)
-	return err
-}
-
-// homeInfo lists a native job: the program and its descendants.
-func homeInfo(root int) node.JobReply {
-	r := node.JobReply{}
-	kids := map[int][]int{}
-	stats := map[int]linux.Stat{}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return node.JobReply{Error: err.Error()}
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		st, err := linux.ReadStat("/proc/" + e.Name() + "/stat")
-		if err != nil {
-			continue // ended meanwhile
-		}
-		stats[pid] = st
-		kids[st.PPID] = append(kids[st.PPID], pid)
-	}
-	var walk func(pid int)
-	walk = func(pid int) {
-		st, ok := stats[pid]
-		if !ok {
-			return
-		}
-		command := strings.Join(readArgv(pid), " ")
-		if command == "" {
-			command = "[" + st.Comm + "]"
-		}
-		const ticks = 100 // USER_HZ
-		r.Processes = append(r.Processes, node.Process{
-			PID: pid, Job: root, Where: "home", Command: command, CPUSeconds: float64(st.UTime+st.STime) / ticks,
-		})
-		for _, k := range kids[pid] {
-			walk(k)
-		}
-	}
-	walk(root)
-	return r
 }

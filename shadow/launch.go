@@ -24,18 +24,16 @@ import (
 	"homing/internal/nsinit"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
-	"homing/kkc"
-	"homing/node"
 )
 
 // Config says what `homing run` is to do.
 type Config struct {
 	Argv []string
-	// Node, Addr and Pin name the execution node; Node is empty to start at home.
-	Node, Addr, Pin string
-	StateDir        string // identity, jobs' sockets
-	Trace           string // file of the call log, or empty
-	Version         string
+	// Node is the execution node; empty to start at home.
+	Node     string
+	StateDir string // identity, jobs' sockets
+	Trace    string // file of the call log, or empty
+	Version  string
 }
 
 // ExitError carries the exit status of a failed launch: 125 homing failed,
@@ -203,15 +201,21 @@ func Supervise() error {
 		_ = enc.Encode(launchReply{Err: err.Error()}) // the launcher may be gone
 		return err
 	}
-	if hello.Config.Node == "" {
-		return superviseAtHome(hello, log, c, refuse)
-	}
-	s, err := connect(hello.Config, log)
+	s, err := newSupervisor(hello.Config, log)
 	if err != nil {
 		return refuse(err)
 	}
 	s.root = hello.PID
-	defer s.sess.Close("job ended")
+	defer s.closeSites("job ended")
+	var at *site
+	if name := hello.Config.Node; name != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), reachLimit)
+		at, err = s.reach(ctx, name)
+		cancel()
+		if err != nil {
+			return refuse(err)
+		}
+	}
 	if s.traceLog, err = openTrace(hello.Config.Trace); err != nil {
 		return refuse(err)
 	}
@@ -228,98 +232,28 @@ func Supervise() error {
 	if err := dec.Decode(&ack); err != nil {
 		return err
 	}
-	if err := s.seizeLauncher(hello.PID); err != nil {
+	if at == nil {
+		s.adopt(hello.PID)
+	} else if err := s.seizeLauncher(hello.PID, at); err != nil {
 		return refuse(err)
 	}
 	if err := enc.Encode(launchReply{Ready: true}); err != nil {
 		return err
 	}
-	go s.serve()
 	go s.spin.watch(&s.calls, s.ended)
-	go func() {
-		<-s.sess.Done()
-		s.kill(lossReason(s.sess.Err()))
-	}()
 	<-s.ended
 	s.homing.Wait()
 	return nil
 }
 
-func lossReason(err error) string {
-	if err == nil {
-		return "connection closed"
-	}
-	return err.Error()
-}
-
-// connect reaches the node and opens a pod for the job.
-func connect(cfg Config, log *slog.Logger) (*Supervisor, error) {
-	id, err := kkc.LoadIdentity(cfg.StateDir)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	defer cancel()
-	sess, err := kkc.Dial(ctx, cfg.Addr, id, cfg.Pin, node.HomeHello(cfg.Version))
-	if err != nil {
-		return nil, fmt.Errorf("node %s: %w", cfg.Node, err)
-	}
-	s, err := newSupervisor(log, cfg.Node, sess)
-	if err != nil {
-		sess.Close("supervisor failed")
-		return nil, err
-	}
-	s.handlers()
-	sess.Start()
-	if err := s.openPod(ctx); err != nil {
-		sess.Close("pod refused")
-		return nil, fmt.Errorf("node %s: %w", cfg.Node, err)
-	}
-	return s, nil
-}
-
-func (s *Supervisor) openPod(ctx context.Context) error {
-	req := protocol.PodOpenRequest{Job: os.Getpid(), UID: os.Getuid(), GID: os.Getgid()}
-	if err := s.compareClocks(ctx, &req); err != nil {
-		return err
-	}
-	var reply protocol.PodOpenReply
-	return s.sess.Request(ctx, protocol.PodOpen, req, &reply)
-}
-
-// clockSamples is how often the clocks are compared: the quickest round trip is
-// the most exact.
-const clockSamples = 5
-
-// compareClocks measures how far home's clocks are ahead of the node's, as of
-// the end of a round trip: a guest's clock is never behind home's, or a sleep
-// until a moment, made at home, would end before that moment for the guest.
-func (s *Supervisor) compareClocks(ctx context.Context, req *protocol.PodOpenRequest) error {
-	best := int64(1<<63 - 1)
-	for range clockSamples {
-		start := linux.Clock(unix.CLOCK_MONOTONIC)
-		var node protocol.ClockReply
-		if err := s.sess.Request(ctx, protocol.Clock, protocol.Empty{}, &node); err != nil {
-			return err
-		}
-		now := protocol.ClockReply{
-			Monotonic: linux.Clock(unix.CLOCK_MONOTONIC), Boottime: linux.Clock(unix.CLOCK_BOOTTIME), Realtime: linux.Clock(unix.CLOCK_REALTIME),
-		}
-		if rtt := now.Monotonic - start; rtt < best {
-			best = rtt
-			req.Monotonic, req.Boottime, req.Realtime = now.Monotonic-node.Monotonic, now.Boottime-node.Boottime, now.Realtime-node.Realtime
-		}
-	}
-	return nil
-}
-
 // seizeLauncher attaches to the launcher, which is about to execute the program.
-func (s *Supervisor) seizeLauncher(pid int) error {
+func (s *Supervisor) seizeLauncher(pid int, at *site) error {
 	slot, err := s.arena.alloc()
 	if err != nil {
 		return err
 	}
 	p := &process{pid: pid, comm: readComm(pid), argv: readArgv(pid)}
+	p.at.Store(at)
 	th := &thread{tid: pid, proc: p, slot: slot}
 	s.add(th)
 	var seizeErr error
@@ -329,12 +263,12 @@ func (s *Supervisor) seizeLauncher(pid int) error {
 	if seizeErr != nil {
 		return fmt.Errorf("trace process %d: %w; is another tracer attached, or does kernel.yama.ptrace_scope forbid it?", pid, seizeErr)
 	}
-	go s.startProgram(th)
+	go s.startProgram(th, at)
 	return nil
 }
 
 // startProgram waits for the program's image and sends it to the node.
-func (s *Supervisor) startProgram(th *thread) {
+func (s *Supervisor) startProgram(th *thread, at *site) {
 	slot := s.arena.slot(th.slot)
 	s.await(slot, 0, 0)
 	th.order.Load()
@@ -348,13 +282,13 @@ func (s *Supervisor) startProgram(th *thread) {
 	}
 	th.proc.unsent.Store(res)
 	if len(res.pages) > 0 {
-		res.image.Bulk = s.sess.NextBulkID()
-		go s.sendBulk(res.image.Bulk, res.pages)
+		res.image.Bulk = at.sess.NextBulkID()
+		go s.sendBulk(at, res.image.Bulk, res.pages)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	if err := s.sess.Request(ctx, protocol.ProcStart, res.image, &protocol.Empty{}); err != nil {
-		s.runAtHome(th.proc, fmt.Sprintf("node %s cannot take it: %v", s.node, err))
+	if err := at.sess.Request(ctx, protocol.ProcStart, res.image, &protocol.Empty{}); err != nil {
+		s.runAtHome(th.proc, fmt.Sprintf("node %s cannot take it: %v", at.name, err))
 	}
 }
 

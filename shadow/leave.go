@@ -53,7 +53,7 @@ func (s *Supervisor) onExec(th *thread) {
 	th.exec = res
 	s.publish(th, execDone) // from here on th.exec is the lane's
 	if res.err == nil {
-		s.traceLog.note(th.tid, "+++ leaves for %s +++", s.node)
+		s.traceLog.note(th.tid, "+++ leaves for %s +++", th.proc.site().name)
 		s.cont(th, 0)
 	}
 }

@@ -30,11 +30,13 @@ type process struct {
 	pid     int
 	gen     uint64 // see protocol.ProcRef
 	state   atomic.Int32
-	stub    uint64      // where the stub is mapped in the shadow
-	arena   uint64      // where the arena is
-	keep    linux.Range // stack pages with argv and environment
-	stopped bool        // in a group stop that we let happen
-	caught  uint64      // signals whose mirrored disposition is a handler
+	at      atomic.Pointer[site] // where its guest is, or was last; nil: it never left
+	stub    uint64               // where the stub is mapped in the shadow
+	arena   uint64               // where the arena is
+	visits  atomic.Uint64        // times it came home
+	keep    linux.Range          // stack pages with argv and environment
+	stopped bool                 // in a group stop that we let happen
+	caught  uint64               // signals whose mirrored disposition is a handler
 
 	unsent atomic.Pointer[execResult] // an image that has left, until its guest is known to run
 
@@ -52,6 +54,16 @@ type process struct {
 	cpu      protocol.CPUTime // of the guest, last known
 	children protocol.CPUTime // of guests waited for
 	told     bool             // cpu is final: the guest has said it when it ended
+}
+
+// site is where the process's guest is, or was last; nil if it never left.
+func (p *process) site() *site { return p.at.Load() }
+
+// send queues a message for the pod where the process's guest is.
+func (p *process) send(typ string, v any) {
+	if at := p.at.Load(); at != nil {
+		at.out.Send(typ, v)
+	}
 }
 
 func (p *process) ref() protocol.ProcRef { return protocol.ProcRef{PID: p.pid, Gen: p.gen} }

@@ -13,7 +13,7 @@ import (
 func (s *Supervisor) runAtHome(p *process, why string) {
 	res := p.unsent.Swap(nil)
 	leader := s.thread(p.pid)
-	if res == nil || leader == nil || s.lost.Load() {
+	if res == nil || leader == nil {
 		return // it ran already, or is dead
 	}
 	s.log.Warn("program runs at home", "pid", p.pid, "reason", why)
@@ -33,8 +33,8 @@ func (s *Supervisor) runAtHome(p *process, why string) {
 }
 
 // onRefused: the node could not start the guest of a program just executed.
-func (s *Supervisor) onRefused(m protocol.DiedMessage) {
+func (s *Supervisor) onRefused(at *site, m protocol.DiedMessage) {
 	if p := s.process(m.PID); p != nil && p.gen == m.Gen {
-		go s.runAtHome(p, fmt.Sprintf("node %s cannot take it: %s", s.node, m.Reason))
+		go s.runAtHome(p, fmt.Sprintf("node %s cannot take it: %s", at.name, m.Reason))
 	}
 }

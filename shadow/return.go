@@ -27,7 +27,7 @@ import (
 // comeHome serves ComeHome. An error means that the process could not be
 // rebuilt and has been killed, or that the request was refused and nothing was
 // touched.
-func (s *Supervisor) comeHome(ctx context.Context, req protocol.ComeHomeRequest) (any, error) {
+func (s *Supervisor) comeHome(at *site, ctx context.Context, req protocol.ComeHomeRequest) (any, error) {
 	if len(req.Procs) == 0 || len(req.Procs) > 1<<16 {
 		return nil, errors.New("no process to bring home")
 	}
@@ -35,7 +35,7 @@ func (s *Supervisor) comeHome(ctx context.Context, req protocol.ComeHomeRequest)
 	defer time.AfterFunc(answerTime, s.homing.Done)
 	back := make([]*returning, 0, len(req.Procs))
 	for i := range req.Procs {
-		r, err := s.receive(ctx, &req.Procs[i])
+		r, err := s.receive(at, ctx, &req.Procs[i])
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +91,7 @@ type lateSignal struct {
 	info     signals.Info
 }
 
-func (s *Supervisor) receive(ctx context.Context, img *protocol.ProcImage) (*returning, error) {
+func (s *Supervisor) receive(at *site, ctx context.Context, img *protocol.ProcImage) (*returning, error) {
 	im := &img.Image
 	if err := im.Validate(); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (s *Supervisor) receive(ctx context.Context, img *protocol.ProcImage) (*ret
 		return nil, err
 	}
 	if img.Bulk != 0 {
-		if err := s.sess.BulkRecv(ctx, img.Bulk, r.pages); err != nil {
+		if err := at.sess.BulkRecv(ctx, img.Bulk, r.pages); err != nil {
 			return nil, fmt.Errorf("pages of process %d: %w", im.PID, err)
 		}
 	}
@@ -495,6 +495,23 @@ func (s *Supervisor) detach(tid int, info *signals.Info) error {
 	return linux.Detach(tid, signals.Signo(info))
 }
 
+// watch notices the end of a process at home.
+func (s *Supervisor) watch(p *process) {
+	pfd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		s.processEnded(p) // ended already
+		return
+	}
+	visit := p.visits.Add(1)
+	go func() {
+		defer unix.Close(pfd)
+		_, _ = linux.Poll([]unix.PollFd{{Fd: int32(pfd), Events: unix.POLLIN}}, -1)
+		if p.visits.Load() == visit && p.getState() == home { // else the tracer sees its end
+			s.processEnded(p)
+		}
+	}()
+}
+
 // isHome notes that a process runs natively and watches for its end.
 func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
 	p.setState(home)
@@ -506,14 +523,5 @@ func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
 	s.mu.Unlock()
 	s.log.Info("process is home", "pid", p.pid, "reason", reason)
 	s.traceLog.note(p.pid, "+++ runs at home: %s +++", reason)
-	pfd, err := unix.PidfdOpen(p.pid, 0)
-	if err != nil {
-		s.processEnded(p) // ended already
-		return
-	}
-	go func() {
-		defer unix.Close(pfd)
-		_, _ = linux.Poll([]unix.PollFd{{Fd: int32(pfd), Events: unix.POLLIN}}, -1)
-		s.processEnded(p)
-	}()
+	s.watch(p)
 }

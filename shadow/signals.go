@@ -49,7 +49,7 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 	onDescriptor := th.proc.signalfd.Load()&signals.Bit(sig) != 0
 	s.signalID++
 	s.unacked[s.signalID] = unackedSignal{th.proc.pid, th.tid, directed, info}
-	s.out.Send(protocol.Signal, protocol.SignalMessage{
+	th.proc.send(protocol.Signal, protocol.SignalMessage{
 		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Gen: th.proc.gen, Directed: directed, Info: info[:], SignalFD: onDescriptor,
 	})
 	if !inCall && !onDescriptor {
@@ -75,13 +75,13 @@ func (s *Supervisor) deliver(th *thread, sig int) {
 func (s *Supervisor) stopGuestFirst(th *thread, sig int) {
 	th.stopSig = sig
 	th.proc.stopped = true
-	s.out.Send(protocol.Stop, th.proc.ref())
+	th.proc.send(protocol.Stop, th.proc.ref())
 }
 
 // onStopped lets the stop happen. Whether it does is for the kernel to say
 // (orphaned process groups are not stopped by a terminal's signals): an
 // interruption reports it, see onEventStop.
-func (s *Supervisor) onStopped(m protocol.ProcRef) {
+func (s *Supervisor) onStopped(_ *site, m protocol.ProcRef) {
 	s.tr.Post(func() {
 		p := s.process(m.PID)
 		if p == nil {
@@ -110,7 +110,7 @@ func (s *Supervisor) release(id uint64) *thread {
 
 // onSignalDone resumes the thread that a signal stopped: the call goes on as
 // if nothing had happened.
-func (s *Supervisor) onSignalDone(m protocol.SignalRef) {
+func (s *Supervisor) onSignalDone(_ *site, m protocol.SignalRef) {
 	s.tr.Post(func() {
 		th := s.release(m.ID)
 		if th == nil {
@@ -212,7 +212,7 @@ func (s *Supervisor) remaskAll(p *process) {
 
 // onWanted: a guest thread waits for signals with sigtimedwait, also for
 // ignored ones, which are then not to be held back here.
-func (s *Supervisor) onWanted(m protocol.WantedMessage) {
+func (s *Supervisor) onWanted(_ *site, m protocol.WantedMessage) {
 	s.tr.Post(func() {
 		p := s.process(m.PID)
 		if p == nil || p.wanted|m.Set == p.wanted {
@@ -224,7 +224,9 @@ func (s *Supervisor) onWanted(m protocol.WantedMessage) {
 }
 
 // onAbandon interrupts a pending call; its reply tells the outcome.
-func (s *Supervisor) onAbandon(m protocol.AbandonMessage) {
+func (s *Supervisor) onAbandon(_ *site, m protocol.AbandonMessage) { s.abandon(m) }
+
+func (s *Supervisor) abandon(m protocol.AbandonMessage) {
 	s.tr.Post(func() {
 		th := s.thread(m.TID)
 		if th == nil {
@@ -250,7 +252,7 @@ func (s *Supervisor) onAbandon(m protocol.AbandonMessage) {
 
 // onDefault lets the home kernel take a signal's default action, so that the
 // parent sees the true status.
-func (s *Supervisor) onDefault(m protocol.DefaultMessage) {
+func (s *Supervisor) onDefault(_ *site, m protocol.DefaultMessage) {
 	if len(m.Info) != linux.SiginfoSize {
 		return
 	}
@@ -262,7 +264,7 @@ func (s *Supervisor) onDefault(m protocol.DefaultMessage) {
 	s.tr.Post(func() {
 		if th := s.thread(m.TID); th != nil && signals.Default(sig) == signals.Core && coreWanted(th.proc.pid) {
 			delete(s.unacked, m.ID) // it travels with the process
-			s.out.Send(protocol.Core, m)
+			th.proc.send(protocol.Core, m)
 			return
 		}
 		th := s.release(m.ID)
@@ -304,9 +306,9 @@ func (s *Supervisor) makeDefault(th *thread, sig int) {
 }
 
 // onDied ends a process whose guest is gone.
-func (s *Supervisor) onDied(m protocol.DiedMessage) {
+func (s *Supervisor) onDied(at *site, m protocol.DiedMessage) {
 	p := s.process(m.PID)
-	if p == nil || p.gen != m.Gen || p.getState() == home {
+	if p == nil || p.gen != m.Gen || p.getState() == home || p.site() != at {
 		return
 	}
 	if m.Reason == "" {
@@ -317,8 +319,8 @@ func (s *Supervisor) onDied(m protocol.DiedMessage) {
 		_ = unix.Kill(m.PID, unix.SIGKILL) // ESRCH: the shadow is gone as well
 		return
 	}
-	s.log.Error("guest died", "pid", m.PID, "node", s.node, "reason", m.Reason)
-	tellUser(m.PID, "homing: the guest of process died on node "+s.node+": "+m.Reason+"\r\n")
+	s.log.Error("guest died", "pid", m.PID, "node", at.name, "reason", m.Reason)
+	tellUser(m.PID, "homing: the guest of process died on node "+at.name+": "+m.Reason+"\r\n")
 	_ = unix.Kill(m.PID, unix.SIGKILL) // ESRCH: the shadow is gone as well
 }
 

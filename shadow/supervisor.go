@@ -13,7 +13,7 @@
 //  5. What cannot be done away comes home: the shadow is filled with the
 //     guest's memory again and released (return.go).
 //
-// Lock order: table.mu, files.mu, arena.mu and outbox.mu are leaves; arena.mu may
+// Lock order: sitesMu, table.mu, files.mu, arena.mu and outbox.mu are leaves; arena.mu may
 // be taken under a thread's useMu.
 //
 // Trust: everything a lane or the control stream says comes from the node; it
@@ -23,8 +23,6 @@
 package shadow
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -47,13 +45,11 @@ const traceOptions = unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_TRACEFORK | unix.PT
 // Supervisor runs one job.
 type Supervisor struct {
 	table
+	cfg   Config
 	log   *slog.Logger
-	node  string
-	sess  *kkc.Session
 	tr    *tracer.Tracer
 	arena *arena
 	files files
-	out   *protocol.Outbox
 	code  []byte
 	spin  spinner
 	root  int // pid of the program
@@ -66,70 +62,31 @@ type Supervisor struct {
 	unborn   map[int]unix.WaitStatus  // tracer's thread: how threads ended that were not known
 	traceLog *traceLog
 
+	sitesMu sync.Mutex
+	sites   map[string]*site
+
 	calls   atomic.Uint64
 	ended   chan struct{}  // no process is left
 	homing  sync.WaitGroup // nodes that wait to hear that a process is home
 	endOnce sync.Once
-	lost    atomic.Bool // the node is gone
-	lostWhy atomic.Value
 }
 
-func newSupervisor(log *slog.Logger, node string, sess *kkc.Session) (*Supervisor, error) {
-	a, err := newArena()
-	if err != nil {
-		return nil, err
-	}
+func newSupervisor(cfg Config, log *slog.Logger) (*Supervisor, error) {
 	s := &Supervisor{
 		table: table{threads: map[int]*thread{}, procs: map[int]*process{}, dead: map[int]*process{}},
-		log:   log, node: node, sess: sess, arena: a, code: stub.Code(),
+		cfg:   cfg, log: log, code: stub.Code(), sites: map[string]*site{},
 		strays: map[int]bool{}, unborn: map[int]unix.WaitStatus{}, heldBy: map[uint64]*thread{}, unacked: map[uint64]unackedSignal{}, ended: make(chan struct{}),
 	}
 	s.files.init()
-	s.out = protocol.NewOutbox(sess, log)
+	var err error
 	if s.tr, err = tracer.New(s, log); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// handlers registers what the node may ask. Call it before Session.Start.
-func (s *Supervisor) handlers() {
-	async(s, protocol.Abandon, s.onAbandon)
-	async(s, protocol.SignalDone, s.onSignalDone)
-	async(s, protocol.Default, s.onDefault)
-	async(s, protocol.Died, s.onDied)
-	async(s, protocol.Refused, s.onRefused)
-	async(s, protocol.Stopped, s.onStopped)
-	async(s, protocol.Wanted, s.onWanted)
-	async(s, protocol.Report, s.onReport)
-	transaction(s, protocol.FileGet, s.sendFile)
-	transaction(s, protocol.ComeHome, s.comeHome)
-}
-
-func async[T any](s *Supervisor, typ string, f func(T)) {
-	s.sess.HandleAsync(typ, func(body json.RawMessage) {
-		var v T
-		if err := json.Unmarshal(body, &v); err != nil {
-			s.log.Error("malformed message from node", "type", typ, "err", err)
-			return
-		}
-		f(v)
-	})
-}
-
-// serve accepts the lanes of the job's guests until the session ends.
-func (s *Supervisor) serve() {
-	for {
-		lane, err := s.sess.AcceptLane()
-		if err != nil {
-			return
-		}
-		go s.serveLane(lane)
-	}
-}
-
 // serveLane executes the calls of one guest thread after the other.
-func (s *Supervisor) serveLane(lane *kkc.Lane) {
+func (s *Supervisor) serveLane(at *site, lane *kkc.Lane) {
 	defer lane.Close()
 	var call syscallfwd.Call
 	var reply syscallfwd.Reply
@@ -140,7 +97,7 @@ func (s *Supervisor) serveLane(lane *kkc.Lane) {
 			return
 		}
 		if err := syscallfwd.ParseCall(frame, &call); err != nil {
-			s.sess.Close(fmt.Sprintf("malformed call: %v", err))
+			at.sess.Close(fmt.Sprintf("malformed call: %v", err))
 			return
 		}
 		s.calls.Add(1)
@@ -228,7 +185,7 @@ func (s *Supervisor) answer(th *thread, call *syscallfwd.Call, ret int64, gone b
 		*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyGone, Outs: reply.Outs[:0]}
 		return
 	}
-	if s.bulkReply(call, ret, reply) {
+	if s.bulkReply(th, call, ret, reply) {
 		return
 	}
 	s.collect(th, call, ret, reply)
@@ -241,36 +198,6 @@ func (s *Supervisor) fail(call *syscallfwd.Call, errno unix.Errno, reply *syscal
 // repatriate tells the node that the process must come home for this call.
 func (s *Supervisor) repatriate(call *syscallfwd.Call, reply *syscallfwd.Reply, why string) {
 	*reply = syscallfwd.Reply{Seq: call.Seq, Flags: protocol.ReplyRepatriate, Outs: append(reply.Outs[:0], why...)}
-}
-
-// kill ends everything the job still has here: the node is lost.
-func (s *Supervisor) kill(why string) {
-	select {
-	case <-s.ended:
-		return
-	default:
-	}
-	if !s.lost.CompareAndSwap(false, true) {
-		return
-	}
-	s.lostWhy.Store(why)
-	s.log.Error("job killed", "node", s.node, "reason", why)
-	_ = s.tr.Do(func() {
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-		told := false
-		for _, p := range s.procs {
-			if p.getState() == home {
-				continue
-			}
-			if !told {
-				told = tellUser(p.pid, fmt.Sprintf("homing: node %s lost: %s; the program was killed, start it again (on another node with --on)\r\n", s.node, why))
-			}
-			if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-				s.log.Error("cannot kill shadow", "pid", p.pid, "err", err)
-			}
-		}
-	})
 }
 
 // tellUser writes to a program's standard error, if it has one that does not block.

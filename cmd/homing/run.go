@@ -36,11 +36,10 @@ var runCommand = &cli.Command{
 			}
 		}
 		if name := c.String("on"); name != "" {
-			known, err := node.Lookup(dir, name)
-			if err != nil {
+			if _, err := node.Lookup(dir, name); err != nil {
 				return err
 			}
-			cfg.Node, cfg.Addr, cfg.Pin = name, known.Addr, known.Fingerprint
+			cfg.Node = name
 		}
 		return shadow.Run(cfg) // on success it does not return: this process is PROG
 	},
