@@ -163,4 +163,70 @@ static UNUSED void burn(int ms)
 		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
 	} while ((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 < ms);
 }
+
+/* For what is looked at again and again while the program may be moved: silent as long as it holds. */
+static int victim_faults;
+#define EXPECT(relation)                                                                            \
+	({                                                                                              \
+		if (!(relation) && __sync_fetch_and_add(&victim_faults, 1) < 5)                             \
+			printf("line %d: does not hold: %s\n", __LINE__, #relation);                            \
+	})
+
+/* SAME says, besides, what the two numbers were. */
+#define SAME(got, want)                                                                             \
+	({                                                                                              \
+		long got_ = (long)(got), want_ = (long)(want);                                              \
+		if (got_ != want_ && __sync_fetch_and_add(&victim_faults, 1) < 5)                           \
+			printf("line %d: %s is %ld (%#lx), not %ld (%#lx)\n", __LINE__, #got, got_, got_, want_, want_); \
+	})
+
+/* GAVE expects a call's result and, where it is -1, its error. */
+#define GAVE(call, want, err)                                                                       \
+	({                                                                                              \
+		errno = 0;                                                                                  \
+		long gave_ = (long)(call);                                                                  \
+		int errno_ = errno;                                                                         \
+		if ((gave_ != (want) || (gave_ == -1 && errno_ != (err))) && __sync_fetch_and_add(&victim_faults, 1) < 5) \
+			printf("line %d: %s = %ld %s\n", __LINE__, #call, gave_, gave_ == -1 ? strerrorname_np(errno_) : ""); \
+	})
+
+/* held is the exit status of a program that only looks. */
+static UNUSED int held(const char *what)
+{
+	if (victim_faults == 0)
+		printf("%s: held\n", what);
+	return victim_faults != 0;
+}
+
+/* going is true until the time for looking is over: $VICTIM_MS, else short. It ends by the wall clock, which nothing here judges. */
+static double victim_end;
+static double wall(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+static void __attribute__((constructor)) victim_begin(void)
+{
+	const char *ms = getenv("VICTIM_MS");
+	victim_end = wall() + (ms ? atoi(ms) : 150) / 1e3;
+}
+static UNUSED int going(void) { return wall() < victim_end; }
+
+/* SLACK is how late, in seconds, something may be on a busy machine, moves included. Nothing may ever be early. */
+#define SLACK 10.0
+
+/* threads runs f in n threads at once, with its number as the argument, and expects each to return 0. */
+static UNUSED void threads(int n, void *(*f)(void *))
+{
+	pthread_t t[64];
+	void *r;
+	for (long i = 0; i < n; i++)
+		if (pthread_create(&t[i], NULL, f, (void *)i))
+			MUST(-1);
+	for (int i = 0; i < n; i++) {
+		pthread_join(t[i], &r);
+		SAME((long)r, 0);
+	}
+}
 #endif
