@@ -52,6 +52,11 @@ type Case struct {
 	Timeout     time.Duration       // for each run; 0 means DefaultTimeout
 	Normalise   func(string) string // applied to each recorded text
 	IgnoreFiles []string            // filepath.Match patterns, of the base name or the path, of files not to compare
+
+	// NodesOnly, Still and Stays are for runs that are moved, see [Suite.RunMoved].
+	NodesOnly bool   // not to home
+	Still     string // not at all, for this reason
+	Stays     string // moves may be refused, for this reason
 }
 
 // DefaultTimeout bounds each run of a case that does not say otherwise.

@@ -25,6 +25,9 @@ import (
 //	with VICTIM     that victim must be there too, at %v/VICTIM
 //	timeout D       how long a run may take
 //	serial          it measures time, and nothing else may run beside it
+//	nodes           it is moved among nodes only, because it would notice home
+//	still REASON    it is not moved
+//	stays REASON    it may be at a place, for that reason, that a move refuses to take it from
 type Victim struct {
 	Name   string
 	Serial bool
@@ -80,6 +83,12 @@ func readVictim(src string) (*Victim, error) {
 			v.with = strings.Fields(val)
 		case "serial":
 			v.Serial = true
+		case "nodes":
+			v.c.NodesOnly = true
+		case "still":
+			v.c.Still = val
+		case "stays":
+			v.c.Stays = val
 		case "timeout":
 			if v.c.Timeout, err = time.ParseDuration(val); err != nil {
 				return nil, fmt.Errorf("oracle: %s: %w", src, err)
