@@ -58,11 +58,19 @@ const maxIovecs = 512
 // CopyRanges reads (write false) or writes ranges of another process from or
 // to one contiguous buffer, with as few process_vm calls as possible.
 func CopyRanges(pid int, ranges []Range, buf []byte, write bool) error {
+	_, err := CopyRangesPartly(pid, ranges, buf, write)
+	return err
+}
+
+// CopyRangesPartly is CopyRanges that returns how many bytes were copied, in
+// order, before a page that cannot be.
+func CopyRangesPartly(pid int, ranges []Range, buf []byte, write bool) (int, error) {
 	nr := uintptr(unix.SYS_PROCESS_VM_READV)
 	if write {
 		nr = unix.SYS_PROCESS_VM_WRITEV
 	}
 	var remote [maxIovecs]remoteIovec
+	done := 0
 	for len(ranges) > 0 {
 		n, total := 0, uint64(0)
 		for n < len(ranges) && n < maxIovecs && total < 1<<30 {
@@ -74,21 +82,22 @@ func CopyRanges(pid int, ranges []Range, buf []byte, write bool) error {
 			ranges = ranges[n:]
 			continue
 		}
-		if uint64(len(buf)) < total {
-			return errors.New("buffer shorter than the ranges")
+		if uint64(len(buf)-done) < total {
+			return done, errors.New("buffer shorter than the ranges")
 		}
-		local := unix.Iovec{Base: &buf[0], Len: total}
+		local := unix.Iovec{Base: &buf[done], Len: total}
 		got, _, errno := unix.Syscall6(nr, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1,
 			uintptr(unsafe.Pointer(&remote[0])), uintptr(n), 0)
 		if errno != 0 {
-			return errno
+			return done, errno
 		}
+		done += int(got)
 		if uint64(got) != total {
-			return unix.EFAULT
+			return done, unix.EFAULT
 		}
-		buf, ranges = buf[total:], ranges[n:]
+		ranges = ranges[n:]
 	}
-	return nil
+	return done, nil
 }
 
 // FutexWait sleeps while *addr == val (futex(2), not private: the word may be
@@ -168,15 +177,33 @@ type pmScanArg struct {
 
 const pagemapScan = 0xc0606610 // _IOWR('f', 16, struct pm_scan_arg)
 
+// PageScan says which pages ScanPagesFor looks for.
+type PageScan struct {
+	Protect  bool   // write-protect what is found; mappings that have no asynchronous write protection are passed over
+	Mask     uint64 // all of these, after those of Inverted are flipped
+	Inverted uint64
+	AnyOf    uint64 // at least one of these, if not 0
+	Return   uint64 // regions are split by, and tell, these
+}
+
 // ScanPages lists the regions in [start,end) of the process whose
 // /proc/PID/pagemap is fd, that have all bits of mask after those of inverted
 // are flipped, and at least one of anyof (if not 0).
 func ScanPages(fd int, start, end, mask, inverted, anyof, ret uint64, out []PageRegion) ([]PageRegion, error) {
+	return ScanPagesFor(fd, Range{start, end}, PageScan{Mask: mask, Inverted: inverted, AnyOf: anyof, Return: ret}, out)
+}
+
+// ScanPagesFor is PAGEMAP_SCAN of a range, see admin-guide/mm/pagemap.
+func ScanPagesFor(fd int, r Range, s PageScan, out []PageRegion) ([]PageRegion, error) {
+	const wpMatching = 1 // PM_SCAN_WP_MATCHING
 	var vec [256]PageRegion
-	for start < end {
+	for r.Start < r.End {
 		arg := pmScanArg{
-			start: start, end: end, vec: &vec[0], vecLen: uint64(len(vec)),
-			categoryMask: mask, categoryInverted: inverted, categoryAnyofMask: anyof, returnMask: ret,
+			start: r.Start, end: r.End, vec: &vec[0], vecLen: uint64(len(vec)),
+			categoryMask: s.Mask, categoryInverted: s.Inverted, categoryAnyofMask: s.AnyOf, returnMask: s.Return,
+		}
+		if s.Protect {
+			arg.flags = wpMatching
 		}
 		arg.size = uint64(unsafe.Sizeof(arg))
 		n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pagemapScan, uintptr(unsafe.Pointer(&arg)))
@@ -184,10 +211,10 @@ func ScanPages(fd int, start, end, mask, inverted, anyof, ret uint64, out []Page
 			return out, errno
 		}
 		out = append(out, vec[:n]...)
-		if arg.walkEnd <= start {
+		if arg.walkEnd <= r.Start {
 			break
 		}
-		start = arg.walkEnd
+		r.Start = arg.walkEnd
 	}
 	return out, nil
 }
