@@ -68,6 +68,11 @@ func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 		delete(p.procs, pr.pid)
 	}
 	closing := p.closing
+	pr.mu.Lock()
+	if pr.exiting {
+		p.dead.add(pr.gen)
+	}
+	pr.mu.Unlock()
 	p.mu.Unlock()
 	p.releaseVfork(pr.pid)
 	p.host.countCPU(ru.Utime.Nano() + ru.Stime.Nano())

@@ -293,7 +293,7 @@ func (p *pod) startChild(parent, child *thread, req *cloneRequest, here int, sav
 	p.register(child)
 	if child.proc != parent.proc {
 		p.host.countGuest()
-		go p.takeEarly(child.proc)
+		p.takeEarly(child.proc)
 		child.proc.stopped = p.standing[child.proc.gen]
 	}
 	if child.proc.stopped || child.proc.isFreezing() {

@@ -98,7 +98,7 @@ func (h *Host) Serve(sess *kkc.Session) {
 	transaction(sess, protocol.PodOpen, p.open)
 	transaction(sess, protocol.ProcStart, p.startProcess)
 	transaction(sess, protocol.ProcUsage, p.usage)
-	async(sess, protocol.Signal, p.onSignal)
+	async(sess, protocol.Signal, p.takeSignal)
 	async(sess, protocol.Kill, p.onKill)
 	async(sess, protocol.Stop, p.onStop)
 	async(sess, protocol.Continue, p.onContinue)

@@ -91,7 +91,6 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
 		}
 		return err
 	}
-	p.takeEarly(th.proc)
 	return nil
 }
 
@@ -245,6 +244,7 @@ func (p *pod) animate(th *thread, im *checkpoint.Image) error {
 	}
 	p.order.Add(1)
 	th.proc.setLoading(false)
+	p.takeEarly(th.proc)
 	if th.proc.stopped = p.standing[th.proc.gen]; th.proc.stopped {
 		th.held = true
 		return nil

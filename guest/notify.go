@@ -210,6 +210,7 @@ func (p *pod) serveLane(ln *lane) {
 			p.sess.Close("malformed reply: " + err.Error())
 			return
 		}
+		p.signals.await(r.Signal, p.sess.Done())
 		th := ln.thread.Load()
 		if th == nil { // its thread has ended: free for another
 			p.mu.Lock()

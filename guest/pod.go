@@ -70,7 +70,8 @@ type pod struct {
 	procs   map[int]*proc            // by pid at home
 	lanes   []*lane                  // of ended threads, to be used again
 	early   []protocol.SignalMessage // for processes not here yet
-	dead    deadShadows
+	signals takenSignals
+	dead    ended
 
 	standing map[uint64]bool // tracer's thread: processes stopped by job control, by generation
 

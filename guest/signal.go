@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +17,53 @@ import (
 func resetAction(a checkpoint.Action) checkpoint.Action {
 	a.Handler = signals.DefaultHandler
 	return a
+}
+
+// takenSignals are the signals taken over from home. They come in the order of
+// their numbers, but answers to calls come on other streams: one that home gave
+// after it had accepted a signal waits until that has been taken over, so that
+// the handler runs before the call has returned. Lock order: mu is a leaf.
+type takenSignals struct {
+	last atomic.Uint64
+
+	mu      sync.Mutex
+	changed chan struct{} // closed when last changes; nil while nobody waits
+}
+
+func (t *takenSignals) add(id uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last.Store(max(id, t.last.Load()))
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}
+
+// await waits until signal id has been taken over, or the session is done.
+func (t *takenSignals) await(id uint64, done <-chan struct{}) {
+	for t.last.Load() < id {
+		t.mu.Lock()
+		if t.changed == nil {
+			t.changed = make(chan struct{})
+		}
+		changed := t.changed
+		t.mu.Unlock()
+		if t.last.Load() >= id {
+			return
+		}
+		select {
+		case <-changed:
+		case <-done:
+			return
+		}
+	}
+}
+
+// takeSignal is told of each signal, in order.
+func (p *pod) takeSignal(m protocol.SignalMessage) {
+	p.onSignal(m)
+	p.signals.add(m.ID)
 }
 
 // onSignal takes over a signal that arrived at a shadow. Only this node knows
@@ -77,18 +126,21 @@ func (p *pod) onSignal(m protocol.SignalMessage) {
 const maxEarly = 10000
 
 // keepEarly keeps a signal for a process whose body is still being made: home
-// knows a child before we do. What is kept for a process that has ended is
-// dropped with the oldest.
+// knows a child before we do. To one that has ended it makes no difference, but
+// its shadow may stand still for it.
 func (p *pod) keepEarly(m protocol.SignalMessage) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.dead.has(m.Gen) {
+		p.mu.Unlock()
+		p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID})
 		return
 	}
 	if pr := p.procs[m.PID]; pr != nil && pr.gen == m.Gen { // came in between
-		go p.onSignal(m)
+		p.mu.Unlock()
+		p.onSignal(m)
 		return
 	}
+	defer p.mu.Unlock()
 	if len(p.early) >= maxEarly {
 		p.early = p.early[1:]
 	}
@@ -250,17 +302,17 @@ func (p *pod) onKill(m protocol.ProcRef) {
 	}
 }
 
-// deadShadows are the generations of the processes whose shadows died last: a
+// ended are the generations of the processes that ended last, here or at home: a
 // guest may still be in the making when it is told to end.
-type deadShadows struct {
+type ended struct {
 	is   map[uint64]bool
 	ring [4096]uint64
 	n    int
 }
 
-func (d *deadShadows) has(gen uint64) bool { return d.is[gen] }
+func (d *ended) has(gen uint64) bool { return d.is[gen] }
 
-func (d *deadShadows) add(gen uint64) {
+func (d *ended) add(gen uint64) {
 	if d.is == nil {
 		d.is = map[uint64]bool{}
 	}

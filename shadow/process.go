@@ -38,6 +38,7 @@ type process struct {
 	stopped bool                 // in a group stop that we let happen
 	caught  uint64               // signals whose mirrored disposition is a handler
 
+	signal atomic.Pointer[sentSignal] // the last one
 	unsent atomic.Pointer[execResult] // an image that has left, until its guest is known to run
 
 	// ignored are the signals that the guest ignores, or that are ignored by
@@ -58,6 +59,33 @@ type process struct {
 
 // site is where the process's guest is, or was last; nil if it never left.
 func (p *process) site() *site { return p.at.Load() }
+
+// sentSignal is a signal on its way to a guest. Signals and answers travel on
+// streams of their own; an answer names the last signal that was sent before
+// it, and the node holds it until it has taken that over.
+type sentSignal struct {
+	to *site
+	id uint64
+}
+
+// sendSignal passes a signal to the pod where the process's guest is.
+func (p *process) sendSignal(m protocol.SignalMessage) {
+	at := p.at.Load()
+	if at == nil {
+		return
+	}
+	p.signal.Store(&sentSignal{at, m.ID})
+	at.out.Send(protocol.Signal, m)
+}
+
+// signalled is the number of the last signal sent to the guest at a site, 0 if
+// there was none.
+func (p *process) signalled(at *site) uint64 {
+	if last := p.signal.Load(); last != nil && last.to == at {
+		return last.id
+	}
+	return 0
+}
 
 // send queues a message for the pod where the process's guest is.
 func (p *process) send(typ string, v any) {

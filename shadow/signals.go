@@ -22,7 +22,8 @@ type unackedSignal struct {
 // onSignal handles a signal-delivery stop: the home kernel accepted a signal
 // for the program. It is passed to the pod, which knows masks and handlers.
 // A thread that stands in a call is held until the pod has decided, so that
-// the call is neither restarted nor ended too early.
+// the call is neither restarted nor ended too early; and any thread whose
+// process does not catch the signal, so that it makes no call after its death.
 func (s *Supervisor) onSignal(th *thread, sig int) {
 	if th.proc.getState() == starting {
 		s.cont(th, sig)
@@ -49,10 +50,10 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 	onDescriptor := th.proc.signalfd.Load()&signals.Bit(sig) != 0
 	s.signalID++
 	s.unacked[s.signalID] = unackedSignal{th.proc.pid, th.tid, directed, info}
-	th.proc.send(protocol.Signal, protocol.SignalMessage{
+	th.proc.sendSignal(protocol.SignalMessage{
 		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Gen: th.proc.gen, Directed: directed, Info: info[:], SignalFD: onDescriptor,
 	})
-	if !inCall && !onDescriptor {
+	if !inCall && !onDescriptor && th.proc.caught&signals.Bit(sig) != 0 {
 		s.cont(th, 0)
 		return
 	}
@@ -267,12 +268,19 @@ func (s *Supervisor) onDefault(_ *site, m protocol.DefaultMessage) {
 			th.proc.send(protocol.Core, m)
 			return
 		}
+		_, pending := s.unacked[m.ID]
 		th := s.release(m.ID)
 		if th != nil {
 			s.deliver(th, sig)
 			return
 		}
-		if th = s.thread(m.TID); th == nil {
+		th = s.thread(m.TID)
+		if th == nil && pending { // ended meanwhile, but its process has others
+			if others := s.of(s.process(m.PID)); len(others) > 0 {
+				th = others[0]
+			}
+		}
+		if th == nil {
 			return
 		}
 		th.pass = sig

@@ -101,7 +101,7 @@ func (s *Supervisor) serveLane(at *site, lane *kkc.Lane) {
 			return
 		}
 		s.calls.Add(1)
-		if out, err = s.serveFrame(lane, &call, &reply, out); err != nil {
+		if out, err = s.serveFrame(at, lane, &call, &reply, out); err != nil {
 			return
 		}
 		if cap(out) > 4<<20 {
@@ -112,7 +112,7 @@ func (s *Supervisor) serveLane(at *site, lane *kkc.Lane) {
 
 // serveFrame serves one call, whose thread's slot is ours until the answer has
 // been sent. It returns the buffer out.
-func (s *Supervisor) serveFrame(lane *kkc.Lane, call *syscallfwd.Call, reply *syscallfwd.Reply, out []byte) ([]byte, error) {
+func (s *Supervisor) serveFrame(at *site, lane *kkc.Lane, call *syscallfwd.Call, reply *syscallfwd.Reply, out []byte) ([]byte, error) {
 	th := s.thread(int(call.TID))
 	if th != nil && !th.use() {
 		th = nil
@@ -123,6 +123,10 @@ func (s *Supervisor) serveFrame(lane *kkc.Lane, call *syscallfwd.Call, reply *sy
 	reply.Outs = reply.Outs[:0]
 	if !s.traced(th, call, reply) {
 		return out, nil // exit: nobody waits for an answer
+	}
+	reply.Signal = 0
+	if th != nil {
+		reply.Signal = th.proc.signalled(at)
 	}
 	out = reply.AppendBinary(out[:0])
 	if err := lane.WriteFrame(out); err != nil {

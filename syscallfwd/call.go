@@ -75,6 +75,9 @@ type Reply struct {
 	Seq   uint64
 	Ret   int64  // as in the register: -4095…-1 are errors, restart codes among them
 	Flags uint32 // for the users of this package
+	// Signal is the number of the last signal that home had accepted for the
+	// process when it answered: the answer must not overtake it. 0 means none.
+	Signal uint64
 	// Outs holds for each Out of the call its length (32 bits) and bytes; it is
 	// empty when nothing comes back at all.
 	Outs []byte

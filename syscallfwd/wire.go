@@ -11,11 +11,11 @@ import (
 //	call:  seq 8, tid 4, nr 4, flags 4, size 4, args 6×8,
 //	       relocs 4, outs 4, data 4, argreloc 1, zero 3,
 //	       then relocs × 4, outs × (off 4, len 4, ref 4, kind 1, zero 3), data
-//	reply: seq 8, ret 8, flags 4, outs 4, then outs bytes
+//	reply: seq 8, ret 8, signal 8, flags 4, outs 4, then outs bytes
 const (
 	callHeader  = 88
 	outSize     = 16
-	replyHeader = 24
+	replyHeader = 32
 )
 
 // MaxImage bounds what ParseCall accepts; nothing bigger is worth one call.
@@ -154,8 +154,9 @@ func (r *Reply) AppendBinary(b []byte) []byte {
 	var h [replyHeader]byte
 	le.PutUint64(h[0:], r.Seq)
 	le.PutUint64(h[8:], uint64(r.Ret))
-	le.PutUint32(h[16:], r.Flags)
-	le.PutUint32(h[20:], uint32(len(r.Outs)))
+	le.PutUint64(h[16:], r.Signal)
+	le.PutUint32(h[24:], r.Flags)
+	le.PutUint32(h[28:], uint32(len(r.Outs)))
 	b = append(b, h[:]...)
 	return append(b, r.Outs...)
 }
@@ -168,9 +169,10 @@ func ParseReply(b []byte, r *Reply) error {
 	}
 	r.Seq = le.Uint64(b[0:])
 	r.Ret = int64(le.Uint64(b[8:]))
-	r.Flags = le.Uint32(b[16:])
+	r.Signal = le.Uint64(b[16:])
+	r.Flags = le.Uint32(b[24:])
 	r.Outs = b[replyHeader:]
-	if n := le.Uint32(b[20:]); uint64(n) != uint64(len(r.Outs)) {
+	if n := le.Uint32(b[28:]); uint64(n) != uint64(len(r.Outs)) {
 		return malformed("reply with %d bytes of %d", len(r.Outs), n)
 	}
 	return nil

@@ -55,7 +55,7 @@ func TestParseCallRefuses(t *testing.T) {
 }
 
 func TestParseReplyRefuses(t *testing.T) {
-	r := Reply{Seq: 1, Ret: 2, Flags: 3, Outs: []byte{1, 2, 3}}
+	r := Reply{Seq: 1, Ret: 2, Signal: 3, Flags: 4, Outs: []byte{1, 2, 3}}
 	b := r.AppendBinary(nil)
 	for n := range b {
 		if err := ParseReply(b[:n], &r); !errors.Is(err, ErrMalformed) {
