@@ -126,9 +126,21 @@ func BenchmarkBulkPages(b *testing.B) {
 	<-done
 }
 
+// BenchmarkTransfer is the same on a transfer connection.
+func BenchmarkTransfer(b *testing.B) {
+	home, node := kkctest.NewPair(b, kkctest.Options{}).Transfer(b)
+	streamBulk(b, home, node)
+	node.Close()
+}
+
 // BenchmarkTLSBulk is what bulk transfers are measured against.
 func BenchmarkTLSBulk(b *testing.B) {
 	home, node := tlsPair(b)
+	streamBulk(b, home, node)
+}
+
+// streamBulk reads at node, 4 MiB at a time, what home writes.
+func streamBulk(b *testing.B, home, node net.Conn) {
 	msg, back := make([]byte, benchBulk), make([]byte, benchBulk)
 	done := make(chan struct{})
 	go func() {
@@ -145,7 +157,7 @@ func BenchmarkTLSBulk(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	node.NetConn().Close()
+	home.(interface{ NetConn() net.Conn }).NetConn().Close()
 	<-done
 }
 

@@ -43,6 +43,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (*Session, error) {
 		raw.Close()
 		return nil, err
 	}
+	s.dialer, s.addr = &dd, addr
 	if err := s.ctl.openStream(); err != nil {
 		s.broken()
 		return nil, s.streamError("open session", err)
@@ -107,7 +108,7 @@ func (d *Dialer) open(ctx context.Context, addr string, o opening) (net.Conn, *t
 func (d *Dialer) greet(ctx context.Context, addr string, raw net.Conn, o opening) (*tls.Conn, answer, error) {
 	var ans answer
 	noDelay(raw)
-	conn := tls.Client(raw, clientTLS(d.Identity, addr, d.Pin))
+	conn := tls.Client(&wire{raw, o.Kind == kindTransfer}, clientTLS(d.Identity, addr, d.Pin))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		var pin *PinError
 		if errors.As(err, &pin) {

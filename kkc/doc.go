@@ -24,7 +24,11 @@
 //     some seconds, for the same key only. With it home dials a second
 //     connection for bulk data, so that pages never delay a call. This goes on
 //     behind the caller's back; bulk transfers wait for it.
-//  6. A session ends by a bye message, or it is broken: an end of file without
+//  6. A move gets a connection of its own ([Session.DialTransfer]): raw TLS, both
+//     ways. The waiting node has made a ticket for it ([Session.Expect]), as
+//     above, for one key; that may be another node's, which is admitted for
+//     nothing else.
+//  7. A session ends by a bye message, or it is broken: an end of file without
 //     one is an error that names what became of the connection ([EndError]).
 //
 // All messages, frames and bulk frames have sequence numbers, and frames say
@@ -40,7 +44,7 @@
 // wakes the other side, and vary from run to run: 14 to 31 µs (median 24), TLS
 // alone 8 to 28 (median 22), on a machine that had other work at the time. Bulk
 // transfers went at 0.97 to 1.44 times the speed of TLS alone (2.0 to 3.6 GB/s,
-// within one process). A session is made and ended in 0.7 to 0.9 ms. Measure
+// within one process); a transfer connection is TLS alone. A session is made and ended in 0.7 to 0.9 ms. Measure
 // again on a quiet machine before relying on these: bench_test.go,
 // bench_process_test.go.
 //
@@ -49,7 +53,7 @@
 // No lock is held while another package's code runs, and none while waiting for
 // the network but those which put senders into a row: control.writeMu,
 // Lane.writeMu, bulk.writeMu. Under these Session.mu and control.mu may be taken, and
-// nothing under that. bulk.mu stands alone.
+// nothing under that. bulk.mu, Server.mu and Expectation.mu stand alone.
 //
 // # Trust
 //

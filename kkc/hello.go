@@ -40,15 +40,16 @@ type Peer struct {
 
 // What a connection is for.
 const (
-	kindSession = "session"
-	kindBulk    = "bulk"
+	kindSession  = "session"
+	kindBulk     = "bulk"
+	kindTransfer = "transfer"
 )
 
-// opening is the first message on each connection, from home.
+// opening is the first message on each connection, from the dialling side.
 type opening struct {
 	Kind   string `json:"kind"`
 	Hello  Hello  `json:"hello"`
-	Ticket string `json:"ticket,omitempty"` // kindBulk
+	Ticket string `json:"ticket,omitempty"` // kindBulk, kindTransfer
 }
 
 // answer is the node's reply to it.

@@ -27,6 +27,7 @@ type Limits struct {
 	Bye              time.Duration // wait for the peer to see our bye, 1 s
 	BulkConnect      time.Duration // from hello to the bulk connection, 20 s
 	BulkStall        time.Duration // bulk data arrived that nobody takes, 60 s
+	Transfer         time.Duration // from a ticket to its transfer connection, 30 s
 	BulkParked       int           // bytes of bulk data kept for receivers yet to come, 32 MiB
 	Handshakes       int           // connections of unknown origin at once, 64
 }
@@ -43,6 +44,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Bye, time.Second)
 	def(&l.BulkConnect, 20*time.Second)
 	def(&l.BulkStall, time.Minute)
+	def(&l.Transfer, 30*time.Second)
 	if l.BulkParked <= 0 {
 		l.BulkParked = 32 << 20
 	}

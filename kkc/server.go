@@ -37,6 +37,8 @@ type Server struct {
 	pending   map[net.Conn]struct{} // hello not through
 	sessions  map[*Session]struct{}
 	tickets   map[string]*Session // bulk connections to come
+	expected  map[string]*Expectation
+	transfers map[*transferConn]struct{}
 }
 
 // Serve accepts connections from l until Close, when it returns
@@ -106,6 +108,7 @@ func (s *Server) Close(reason string) {
 	}
 	s.mu.Unlock()
 	wg.Wait()
+	s.endTransfers()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.pending { // last: a bulk connection's end is no news after the bye
@@ -127,6 +130,7 @@ func (s *Server) addListener(l net.Listener) bool {
 		s.pending = map[net.Conn]struct{}{}
 		s.sessions = map[*Session]struct{}{}
 		s.tickets = map[string]*Session{}
+		s.transfers = map[*transferConn]struct{}{}
 	}
 	if !s.closed {
 		s.listeners[l] = struct{}{}
@@ -167,7 +171,7 @@ func (a acceptor) accept(raw net.Conn) {
 func (a acceptor) greet(raw net.Conn) bool {
 	noDelay(raw)
 	raw.SetDeadline(time.Now().Add(a.limits.Handshake))
-	conn := tls.Server(raw, serverTLS(a.Identity))
+	conn := tls.Server(&wire{Conn: raw}, serverTLS(a.Identity))
 	if err := conn.HandshakeContext(context.Background()); err != nil {
 		a.log.Debug("not a homing connection", "err", err)
 		return false
@@ -186,6 +190,8 @@ func (a acceptor) greet(raw net.Conn) bool {
 		return a.greetSession(raw, conn, peer, o)
 	case kindBulk:
 		return a.greetBulk(raw, conn, peer, o)
+	case kindTransfer:
+		return a.greetTransfer(raw, conn, peer, o)
 	}
 	return a.refuse(conn, peer, errors.New("connection of unknown kind"))
 }
@@ -220,6 +226,7 @@ func (a acceptor) greetSession(raw net.Conn, conn *tls.Conn, peer Peer, o openin
 		a.log.Error("cannot make session", "err", err)
 		return false
 	}
+	sess.server = a.Server
 	ticket := newTicket()
 	a.mu.Lock()
 	closed := a.closed

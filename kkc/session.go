@@ -31,6 +31,9 @@ type Session struct {
 	mux    *yamux.Session
 	ctl    *control
 	bulk   *bulk
+	server *Server // the node's, which has accepted it
+	dialer *Dialer // home's, which has made it
+	addr   string  // dialled
 
 	ctx      context.Context // ends with the session
 	cancel   context.CancelFunc

@@ -3,6 +3,7 @@ package kkc
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 )
@@ -54,6 +55,23 @@ func noDelay(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		t.SetNoDelay(true) // can only fail on a dead connection, which shows soon enough
 	}
+}
+
+// wire is what TLS stands on. Go's TLS takes a connection that was cut between two
+// records for one that its end was told of; where strict is set, it does not.
+type wire struct {
+	net.Conn
+	strict bool // not changed while the connection is in use
+}
+
+var errCut = fmt.Errorf("connection was cut: %w", io.ErrUnexpectedEOF)
+
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if w.strict && err == io.EOF {
+		err = errCut
+	}
+	return n, err
 }
 
 func isEOF(err error) bool {

@@ -69,6 +69,24 @@ func (p *Pair) Lane(t testing.TB) (home, node *kkc.Lane) {
 	return home, node
 }
 
+// Transfer makes a transfer connection, dialled by home, and returns both ends,
+// which are closed with the test.
+func (p *Pair) Transfer(t testing.TB) (home, node net.Conn) {
+	t.Helper()
+	e, err := p.Node.Expect(p.Dialer.Identity.Fingerprint)
+	if err != nil {
+		t.Fatalf("kkctest: %v", err)
+	}
+	if home, err = p.Home.DialTransfer(t.Context(), e.Ticket); err != nil {
+		t.Fatalf("kkctest: %v", err)
+	}
+	if node, err = e.Accept(t.Context()); err != nil {
+		t.Fatalf("kkctest: %v", err)
+	}
+	t.Cleanup(func() { home.Close(); node.Close() })
+	return home, node
+}
+
 // Serve starts a server alone, which ends with the test, and makes a dialer that
 // fits it. Home and Node are nil.
 func Serve(t testing.TB, o Options, handle func(*kkc.Session)) *Pair {
