@@ -1,6 +1,8 @@
 package checkpoint
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"strconv"
@@ -10,11 +12,22 @@ import (
 
 	"homing/internal/linux"
 	"homing/internal/tracer"
+	"homing/signals"
 )
 
 // FileResolver tells which file a mapping shows. ok false means that its
 // content cannot be named and must be carried like private memory.
 type FileResolver func(m linux.Mapping) (f File, ok bool)
+
+// SharedName is the name of the memfds that stand for shared anonymous memory
+// of several processes.
+const SharedName = "homing-shared"
+
+// IsSharedObject tells whether a shared mapping is of anonymous memory, by its
+// name in /proc/PID/maps.
+func IsSharedObject(path string) bool {
+	return strings.HasPrefix(path, "/dev/zero") || strings.HasPrefix(path, "/memfd:"+SharedName)
+}
 
 // CaptureMemory fills in the image's mappings, layout and page ranges from a
 // process whose threads are all stopped. Mappings that overlap hidden are left
@@ -42,7 +55,7 @@ func (im *Image) CaptureMemory(pid int, maps []linux.Mapping, hidden []linux.Ran
 		v := VMA{Start: m.Start, End: m.End, Prot: m.Prot, Shared: m.Shared, File: -1, Offset: m.Offset, GrowsDown: m.Path == "[stack]"}
 		carryAll := false
 		if m.Ino != 0 || strings.HasPrefix(m.Path, "/") {
-			if m.Shared && strings.HasPrefix(m.Path, "/dev/zero") {
+			if m.Shared && IsSharedObject(m.Path) {
 				v.Object, carryAll = m.Ino, true
 			} else if f, ok := resolve(m); ok {
 				i, known := index[f]
@@ -209,11 +222,20 @@ func memCopy(pid int, ranges []linux.Range, buf []byte, write bool) error {
 }
 
 // CaptureThread reads the state of a stopped thread that needs no injected call.
+// A restartable sequence that it is in is aborted.
 func CaptureThread(tid int) (Thread, error) {
 	th := Thread{TID: tid}
 	if err := linux.GetRegs(tid, &th.Regs); err != nil {
 		return th, fmt.Errorf("read registers of thread %d: %w", tid, err)
 	}
+	if err := tracer.AbortRseq(tid, &th.Regs); err != nil {
+		return th, err
+	}
+	var err error
+	if th.Comm, err = os.ReadFile("/proc/" + strconv.Itoa(tid) + "/comm"); err != nil {
+		return th, fmt.Errorf("read name of thread %d: %w", tid, err)
+	}
+	th.Comm = bytes.TrimSuffix(th.Comm, []byte{'\n'})
 	buf := make([]byte, 16<<10)
 	n, err := linux.GetRegset(tid, linux.NTX86Xstate, buf)
 	if err != nil {
@@ -280,4 +302,46 @@ func CaptureInjected(tid int, body *tracer.Body, th *Thread, brk *uint64) error 
 		*brk = res[2]
 	}
 	return nil
+}
+
+// CaptureActions asks a process for its signal dispositions through the stopped
+// thread tid: all that are not SIG_DFL without flags. It must be the first that
+// the body executes there: a trap takes away that SIGTRAP is ignored.
+func CaptureActions(tid int, body *tracer.Body) (map[int]Action, error) {
+	const last, size = 64, 32 // struct kernel_sigaction
+	scratch := body.Table + uint64(body.Size)
+	calls := make([]tracer.Call, last)
+	for i := range calls {
+		calls[i] = tracer.C(unix.SYS_RT_SIGACTION, uint64(i+1), 0, scratch+uint64(size*i), 8)
+	}
+	if _, err := body.Inject(tid, calls); err != nil {
+		return nil, fmt.Errorf("signal dispositions of thread %d: %w", tid, err)
+	}
+	b := make([]byte, last*size)
+	if err := body.ReadScratch(tid, b); err != nil {
+		return nil, err
+	}
+	actions := map[int]Action{}
+	for i := range last {
+		// The kernel's order: handler, flags, restorer, mask.
+		var a Action
+		for j, to := range []*uint64{&a.Handler, &a.Flags, &a.Restorer, &a.Mask} {
+			*to = binary.LittleEndian.Uint64(b[size*i+8*j:])
+		}
+		if a != (Action{}) {
+			actions[i+1] = a
+		}
+	}
+	return actions, nil
+}
+
+// Rewind puts a thread that was stopped inside a system call back to its
+// syscall instruction, as the kernel does to restart it, but with the call's own
+// number: what it kept in its restart block does not travel.
+func Rewind(r *linux.Regs) {
+	if int64(r.Orig_rax) >= 0 && signals.IsRestart(int64(r.Rax)) {
+		r.Rax = r.Orig_rax
+		r.Rip -= 2
+	}
+	r.Orig_rax = ^uint64(0)
 }

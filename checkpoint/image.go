@@ -40,6 +40,11 @@ type File struct {
 	Size  int64
 	Mtime int64 // nanoseconds
 	Ctime int64 // nanoseconds
+	// Live is set for the file itself instead of a content it had: its one copy
+	// is where the processes are that map it shared. Only Path, Dev and Ino are
+	// set then, and ReadOnly if the mapping is of a descriptor for reading.
+	Live     bool `json:",omitempty"`
+	ReadOnly bool `json:",omitempty"`
 }
 
 // VMA is one mapping.
@@ -75,7 +80,16 @@ type Thread struct {
 	Pending    []linux.Siginfo
 	// Delivering is the signal in whose delivery stop the thread was captured.
 	Delivering *linux.Siginfo `json:",omitempty"`
-	Comm       string
+	// Call is set if the thread stands in a system call that is being executed
+	// at home: Regs are as inside it, Rip behind the instruction.
+	Call *Call  `json:",omitempty"`
+	Comm []byte // its name, without the final zero
+}
+
+// Call is a forwarded system call in progress.
+type Call struct {
+	Seq  uint64 // its number at home
+	Done uint64 // bytes moved by earlier parts of a large one
 }
 
 // Action is a signal disposition, struct kernel_sigaction.
@@ -130,6 +144,9 @@ func (im *Image) MakePages() ([]byte, error) {
 // there is none.
 const minXstate, maxXstate = 576, 64 << 10
 
+// maxComm is the longest name of a thread, TASK_COMM_LEN without its zero.
+const maxComm = 15
+
 // Validate checks an image that came from a peer. It bounds every address and
 // index; it does not say that the program makes sense.
 func (im *Image) Validate() error {
@@ -140,6 +157,9 @@ func (im *Image) Validate() error {
 		return errors.New("image is too large")
 	}
 	for _, t := range im.Threads {
+		if len(t.Comm) > maxComm {
+			return fmt.Errorf("image of process %d: thread %d has a name of %d bytes", im.PID, t.TID, len(t.Comm))
+		}
 		if len(t.Xstate) < minXstate || len(t.Xstate) > maxXstate {
 			return fmt.Errorf("image of process %d: thread %d has %d bytes of extended registers", im.PID, t.TID, len(t.Xstate))
 		}

@@ -205,9 +205,56 @@ func (im *Image) RestoreActions(p *Place) error {
 	return nil
 }
 
-// RestoreThread gives thread tid the captured state. Its signal mask is set
-// last, and the thread is left stopped.
+const ssDisable, rseqUnregister = 2, 1
+
+// Strip takes from a stopped thread what points into its memory, which is about
+// to go: rseq, robust list, clear_child_tid, alternate stack. RestoreThread
+// brings it back.
+func (th *Thread) Strip(tid int, body *tracer.Body) error {
+	if err := leaveStack(tid); err != nil {
+		return err
+	}
+	const robustSize = 24 // struct robust_list_head
+	b := make([]byte, 24) // stack_t
+	binary.LittleEndian.PutUint32(b[8:], ssDisable)
+	if err := body.WriteScratch(tid, b); err != nil {
+		return err
+	}
+	var calls []tracer.Call
+	if th.Rseq.Addr != 0 { // first: the kernel writes there at each return
+		calls = append(calls, tracer.C(unix.SYS_RSEQ, th.Rseq.Addr, uint64(th.Rseq.Size), rseqUnregister, uint64(th.Rseq.Signature)))
+	}
+	calls = append(calls,
+		tracer.C(unix.SYS_SET_ROBUST_LIST, 0, robustSize),
+		tracer.C(unix.SYS_SET_TID_ADDRESS, 0),
+		tracer.C(unix.SYS_SIGALTSTACK, body.Table+uint64(body.Size), 0),
+	)
+	if _, err := body.Inject(tid, calls); err != nil {
+		return fmt.Errorf("strip thread %d: %w", th.TID, err)
+	}
+	return nil
+}
+
+// leaveStack takes a thread's stack pointer off its stack: on an alternate one
+// sigaltstack(2) refuses to change it.
+func leaveStack(tid int) error {
+	var r linux.Regs
+	if err := linux.GetRegs(tid, &r); err != nil {
+		return fmt.Errorf("read registers of thread %d: %w", tid, err)
+	}
+	r.Rsp = 0
+	if err := linux.SetRegs(tid, &r); err != nil {
+		return fmt.Errorf("set registers of thread %d: %w", tid, err)
+	}
+	return nil
+}
+
+// RestoreThread gives thread tid, new or stripped, the captured state. Its
+// signal mask is set last, and the thread is left stopped.
 func (th *Thread) RestoreThread(tid int, body *tracer.Body) error {
+	if err := leaveStack(tid); err != nil {
+		return err
+	}
 	scratch := body.Table + uint64(body.Size)
 	var calls []tracer.Call
 	if th.ClearTID != 0 {
@@ -219,22 +266,21 @@ func (th *Thread) RestoreThread(tid int, body *tracer.Body) error {
 	if th.Rseq.Addr != 0 {
 		calls = append(calls, tracer.C(unix.SYS_RSEQ, th.Rseq.Addr, uint64(th.Rseq.Size), uint64(th.Rseq.Flags), uint64(th.Rseq.Signature)))
 	}
-	const ssDisable = 2
+	b := make([]byte, 24+16) // stack_t, name
+	copy(b[24:], th.Comm)
+	calls = append(calls, tracer.C(unix.SYS_PRCTL, unix.PR_SET_NAME, scratch+24))
 	if th.AltStack[2] != 0 && th.AltStack[1]&ssDisable == 0 {
-		b := make([]byte, 24)
 		for i, v := range th.AltStack {
 			binary.LittleEndian.PutUint64(b[8*i:], v)
 		}
 		binary.LittleEndian.PutUint64(b[8:], th.AltStack[1]&^1) // not SS_ONSTACK
-		if err := body.WriteScratch(tid, b); err != nil {
-			return err
-		}
 		calls = append(calls, tracer.C(unix.SYS_SIGALTSTACK, scratch, 0))
 	}
-	if len(calls) > 0 {
-		if _, err := body.Inject(tid, calls); err != nil {
-			return fmt.Errorf("restore thread %d: %w", th.TID, err)
-		}
+	if err := body.WriteScratch(tid, b); err != nil {
+		return err
+	}
+	if _, err := body.Inject(tid, calls); err != nil {
+		return fmt.Errorf("restore thread %d: %w", th.TID, err)
 	}
 	if err := linux.SetRegset(tid, linux.NTX86Xstate, th.Xstate); err != nil {
 		return fmt.Errorf("set extended registers of thread %d (its processor has other features): %w", th.TID, err)
