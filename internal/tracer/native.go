@@ -293,7 +293,11 @@ func AbortRseq(tid int, regs *linux.Regs) error {
 	}
 	const rseqCS = 8 // offset of rseq_cs in struct rseq
 	var b [32]byte   // struct rseq_cs: version, flags, start, length, abort address
-	if _, err := linux.ReadMemory(tid, rs.Addr+rseqCS, b[:8]); err != nil {
+	_, err = linux.ReadMemory(tid, rs.Addr+rseqCS, b[:8])
+	if errors.Is(err, unix.EFAULT) {
+		return nil // unmapped; at an exec stop it is still the old program's
+	}
+	if err != nil {
 		return fmt.Errorf("read the rseq area of thread %d: %w", tid, err)
 	}
 	cs := binary.LittleEndian.Uint64(b[:])
