@@ -95,6 +95,9 @@ func askJob(sock string) ([]Process, error) {
 		return nil, fmt.Errorf("ask supervisor %s: %w", filepath.Base(sock), err)
 	}
 	line, err := bufio.NewReader(io.LimitReader(c, maxJobReply)).ReadBytes('\n')
+	if len(line) == 0 && (errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET)) {
+		return nil, nil // it has just ended
+	}
 	if err != nil {
 		return nil, fmt.Errorf("supervisor %s does not answer: %w", filepath.Base(sock), err)
 	}

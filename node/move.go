@@ -70,8 +70,9 @@ type MoveReport struct {
 
 // A MoveFailure tells which processes stay where they are, and why.
 type MoveFailure struct {
-	PIDs []int  `json:"pids,omitempty"`
-	Why  string `json:"error"`
+	PIDs    []int  `json:"pids,omitempty"`
+	Why     string `json:"error"`
+	NotHeld bool   `json:"not_held,omitempty"` // no job has such a process
 }
 
 // A MoveLine is one line of a supervisor's answer to "move" and "release"; one
@@ -127,7 +128,7 @@ func ask(ctx context.Context, dir, op string, req MoveRequest, progress func(Mov
 	}
 	if req.All {
 		for _, p := range procs {
-			if _, ok := byJob[p.Job]; !ok && p.away(req.From) {
+			if _, ok := byJob[p.Job]; !ok && p.Away(req.From) {
 				add(p.Job)
 			}
 		}
@@ -143,7 +144,8 @@ func ask(ctx context.Context, dir, op string, req MoveRequest, progress func(Mov
 		case jobsErr != nil:
 			res.fail(fmt.Errorf("cannot tell whose it is: %w", jobsErr), pid)
 		default:
-			res.fail(whyUnknown(pid), pid)
+			res.Failed = append(res.Failed, MoveFailure{PIDs: []int{pid}, NotHeld: true,
+				Why: fmt.Sprintf("not a program of homing; `homing attach %d --to NODE` adopts it", pid)})
 		}
 	}
 	for _, job := range jobs {
@@ -160,17 +162,9 @@ func ask(ctx context.Context, dir, op string, req MoveRequest, progress func(Mov
 	return res, nil
 }
 
-// away tells whether the process is on a node, on this one unless it is "".
-func (p *Process) away(from string) bool {
+// Away tells whether the process is on a node, on this one unless it is "".
+func (p *Process) Away(from string) bool {
 	return p.Where == "away" && (from == "" || p.Node == from)
-}
-
-// whyUnknown tells why a process belongs to no job.
-func whyUnknown(pid int) error {
-	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
-		return errors.New("there is no such process")
-	}
-	return fmt.Errorf("not a program of homing; `homing attach %d --to NODE` adopts it", pid)
 }
 
 // askMove has one supervisor carry out a request.

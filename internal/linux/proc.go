@@ -113,6 +113,7 @@ type Stat struct {
 	Comm                               string
 	State                              byte
 	PPID, PGRP, Session                int
+	Flags                              uint64 // PF_* of the kernel
 	UTime, STime                       uint64 // clock ticks
 	NumThreads                         int
 	StartTime                          uint64
@@ -120,6 +121,9 @@ type Stat struct {
 	StartData, EndData, StartBrk       uint64
 	ArgStart, ArgEnd, EnvStart, EnvEnd uint64
 }
+
+// KernelThread is PF_KTHREAD in Stat.Flags.
+const KernelThread = 0x00200000
 
 // ReadStat reads /proc/PID/stat (or /proc/PID/task/TID/stat if given that path).
 func ReadStat(path string) (Stat, error) {
@@ -146,6 +150,7 @@ func ReadStat(path string) (Stat, error) {
 	}
 	s.State = f[0][0]
 	s.PPID, s.PGRP, s.Session = int(num(4)), int(num(5)), int(num(6))
+	s.Flags = num(9)
 	s.UTime, s.STime = num(14), num(15)
 	s.NumThreads, s.StartTime = int(num(20)), num(22)
 	s.StartCode, s.EndCode, s.StartStack = num(26), num(27), num(28)
