@@ -34,6 +34,9 @@ type Config struct {
 	StateDir string // identity, jobs' sockets
 	Trace    string // file of the call log, or empty
 	Version  string
+	// Attach is the process to adopt, with Tree its descendants too; 0: start Argv.
+	Attach int
+	Tree   bool
 }
 
 // ExitError carries the exit status of a failed launch: 125 homing failed,
@@ -151,7 +154,11 @@ func startSupervisor() (*net.UnixConn, error) {
 }
 
 func handshake(sock *net.UnixConn, cfg Config) error {
-	if err := json.NewEncoder(sock).Encode(launchHello{os.Getpid(), cfg}); err != nil {
+	hello := launchHello{os.Getpid(), cfg}
+	if cfg.Attach != 0 {
+		hello.PID = cfg.Attach
+	}
+	if err := json.NewEncoder(sock).Encode(hello); err != nil {
 		return fmt.Errorf("talk to the supervisor: %w", err)
 	}
 	dec := json.NewDecoder(sock)
@@ -220,7 +227,7 @@ func Supervise() error {
 		return refuse(err)
 	}
 	defer s.traceLog.close()
-	job, err := s.listenJob(hello.Config.StateDir)
+	job, err := s.listenJob()
 	if err != nil {
 		return refuse(err)
 	}
@@ -233,7 +240,7 @@ func Supervise() error {
 		return err
 	}
 	if at == nil {
-		s.adopt(hello.PID)
+		s.adoptFamily(hello.PID, hello.Config)
 	} else if err := s.seizeLauncher(hello.PID, at); err != nil {
 		return refuse(err)
 	}

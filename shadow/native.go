@@ -45,7 +45,7 @@ func (s *Supervisor) natives() []node.Process {
 	if len(roots) == 0 {
 		return nil
 	}
-	t := readProcesses()
+	t := s.ownProcesses()
 	var out []node.Process
 	for _, root := range roots {
 		for _, pid := range t.descendants(root) {

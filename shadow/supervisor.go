@@ -69,6 +69,8 @@ type Supervisor struct {
 	ended   chan struct{}  // no process is left
 	homing  sync.WaitGroup // nodes that wait to hear that a process is home
 	endOnce sync.Once
+
+	others others // not of the job, though their parents are or were
 }
 
 func newSupervisor(cfg Config, log *slog.Logger) (*Supervisor, error) {
