@@ -40,7 +40,7 @@ func init() { runtime.LockOSThread() }
 
 func main() {
 	doctor.MaybeProbe()
-	if err := newApp().RunContext(context.Background(), os.Args); err != nil {
+	if err := newApp().RunContext(context.Background(), flagsFirst(os.Args)); err != nil {
 		os.Exit(fail(err))
 	}
 }
@@ -65,7 +65,7 @@ func newApp() *cli.App {
 }
 
 func commands() []*cli.Command {
-	all := []*cli.Command{runCommand, psCommand, nodeCommand, joinCommand, labCommand, doctorCommand, superviseCommand, labNodeCommand}
+	all := []*cli.Command{runCommand, migrateCommand, recallCommand, attachCommand, detachCommand, psCommand, nodeCommand, joinCommand, labCommand, doctorCommand, superviseCommand, labNodeCommand}
 	for _, c := range all {
 		c.HideHelpCommand = true
 		c.OnUsageError = usageError

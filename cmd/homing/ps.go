@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"homing/node"
@@ -39,15 +40,27 @@ var psCommand = &cli.Command{
 			return err
 		}
 		w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(w, "PID\tNODE\tWHERE\tCPU\tCALLS\tCOMMAND\tCAME HOME FOR")
+		fmt.Fprintln(w, "PID\tNODE\tWHERE\tMOVES\tCPU\tCALLS\tCOMMAND\tNOTE")
 		for _, p := range procs {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%.2f\t%d\t%.60s\t%s\n", p.PID, dash(p.Node), p.Where, p.CPUSeconds, p.Calls, p.Command, p.CameHome)
+			fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%.2f\t%d\t%.60s\t%s\n", p.PID, dash(p.Node), p.Where, p.Moves, p.CPUSeconds, p.Calls, p.Command, note(p))
 		}
 		if flushErr := w.Flush(); flushErr != nil {
 			return flushErr
 		}
 		return err
 	},
+}
+
+// note says why a process came home, and whether it was adopted.
+func note(p node.Process) string {
+	var words []string
+	if p.Attached {
+		words = append(words, "attached")
+	}
+	if p.CameHome != "" {
+		words = append(words, "came home: "+p.CameHome)
+	}
+	return strings.Join(words, ", ")
 }
 
 func dash(s string) string {
