@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,8 +74,26 @@ func Jobs(dir string) ([]Process, error) {
 		})
 	}
 	wg.Wait()
-	slices.SortFunc(all, func(a, b Process) int { return a.PID - b.PID })
-	return all, errs
+	return onceEach(all), errs
+}
+
+// onceEach sorts processes by number and names each once. A program that was
+// started by homing under another one's program appears in both jobs; it is
+// moved by that which has sent it away, or has started it.
+func onceEach(all []Process) []Process {
+	rank := func(p Process) int {
+		switch {
+		case p.Where == "away":
+			return 0
+		case p.Job == p.PID:
+			return 1
+		}
+		return 2
+	}
+	slices.SortFunc(all, func(a, b Process) int {
+		return cmp.Or(a.PID-b.PID, rank(a)-rank(b), b.Job-a.Job)
+	})
+	return slices.CompactFunc(all, func(a, b Process) bool { return a.PID == b.PID })
 }
 
 func askJob(sock string) ([]Process, error) {

@@ -414,6 +414,7 @@ func TestJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	serveJob(t, filepath.Join(dir, jobsDir, "12.sock"), `{"processes":[{"pid":13,"job":12,"node":"n1","where":"away"},{"pid":12,"job":12,"where":"home","came_home":"ptrace"}]}`)
+	serveJob(t, filepath.Join(dir, jobsDir, "11.sock"), `{"processes":[{"pid":13,"job":11,"where":"home"},{"pid":12,"job":11,"where":"home"}]}`)
 	serveJob(t, filepath.Join(dir, jobsDir, "20.sock"), `garbage`)
 	dead := filepath.Join(dir, jobsDir, "30.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead, Net: "unix"})
@@ -425,7 +426,7 @@ func TestJobs(t *testing.T) {
 
 	ps, err := Jobs(dir)
 	wantError(t, err, "supervisor 20.sock")
-	if len(ps) != 2 || ps[0].PID != 12 || ps[0].CameHome != "ptrace" || ps[1].Node != "n1" {
+	if len(ps) != 2 || ps[0].PID != 12 || ps[0].Job != 12 || ps[0].CameHome != "ptrace" || ps[1].Node != "n1" {
 		t.Errorf("%+v", ps)
 	}
 	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {

@@ -91,6 +91,9 @@ func listenOnce(dir, name string) (net.Listener, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	path := filepath.Join(dir, name)
+	if limit := len(unix.RawSockaddrUnix{}.Path); len(path) >= limit {
+		return nil, fmt.Errorf("job socket: %s is longer than an address may be (%d bytes); give --state DIR or set HOMING_STATE to a shorter path", path, limit-1)
+	}
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
 		return nil, errHeld

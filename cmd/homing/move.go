@@ -214,8 +214,10 @@ func moveRequest(c *cli.Context, pids []int) (node.MoveRequest, error) {
 // parseBytes reads a number of bytes: 1000000, 512K, 50M, 1.5G.
 func parseBytes(s string) (int64, error) {
 	digits, shift := s, 0
-	if i := strings.IndexByte("KMGT", strings.ToUpper(s)[len(s)-1]); i >= 0 {
-		digits, shift = s[:len(s)-1], 10*(i+1)
+	for i, unit := range []string{"K", "M", "G", "T"} {
+		if d, ok := strings.CutSuffix(strings.ToUpper(s), unit); ok {
+			digits, shift = d, 10*(i+1)
+		}
 	}
 	v, err := strconv.ParseFloat(digits, 64)
 	v *= float64(int64(1) << shift)

@@ -52,7 +52,7 @@ func writeTimeline(w io.Writer, r node.MoveReport) {
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "  frozen    %39s\n", showTime(r.Freeze))
-	fmt.Fprintf(w, "  total     %8d pages %11s %11s\n", r.Pages, showBytes(r.Bytes), showTime(r.Total))
+	fmt.Fprintf(w, "  total     %9d pages %11s %11s\n", r.Pages, showBytes(r.Bytes), showTime(r.Total))
 }
 
 func place(name string) string {
