@@ -102,7 +102,7 @@ func (p *pod) callMmap(th *thread, n *linux.Notif) {
 		}
 		id, fd := th.notifID, int(int32(th.args[4]))
 		go func() { // may take as long as the file does
-			src, err := p.host.cache.get(p.sess, f)
+			src, err := p.content(f, th)
 			if err != nil {
 				p.log.Error("file content", "path", f.Path, "err", err)
 				p.respond(id, -int64(unix.ENOMEM))

@@ -288,17 +288,14 @@ func (p *pod) peakRSS(pr *proc) int64 {
 }
 
 // bodyEnded closes the account of a process, unless it lives on: in the body of
-// its next program, or at home.
+// its next program, or elsewhere.
 func (p *pod) bodyEnded(pr *proc, ru *unix.Rusage) {
 	p.acct.forget(pr.body)
 	pr.mu.Lock()
-	replaced, home := pr.replaced, pr.freezing
+	replaced := pr.replaced
 	pr.mu.Unlock()
-	switch {
-	case !replaced:
+	if !replaced {
 		p.acct.end(pr.pid, ru)
-	case home:
-		p.acct.carry(pr.pid, protocol.CPUTime{})
 	}
 }
 

@@ -130,7 +130,12 @@ func (p *pod) onDelivery(th *thread, sig int) {
 	}
 	p.undisturbed(th)
 	a := th.proc.action(sig)
+	th.mu.Lock()
+	detached := th.detached != nil
+	th.mu.Unlock()
 	switch {
+	case detached: // first its call must have an outcome, wherever it goes
+		th.held, th.delivering = true, &si
 	case a.Handler == signals.IgnoreHandler, a.Handler == signals.DefaultHandler && signals.Default(sig) == signals.Ignore:
 		p.cont(th, 0)
 	case a.Handler == signals.DefaultHandler:

@@ -53,21 +53,14 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
 	if uint64(len(pages)) != im.PageBytes() {
 		return errors.New("image and pages do not fit")
 	}
-	for _, v := range im.VMAs {
-		if v.Start < stubEnd && v.End > stubAddr {
-			return fmt.Errorf("the program uses addresses %#x-%#x, which Homing needs", v.Start, v.End)
-		}
+	if err := p.acceptable(im); err != nil {
+		return err
 	}
-	files := make(map[int]int, len(im.Files))
-	for i, f := range im.Files {
-		fd, err := p.host.cache.get(p.sess, f)
-		if err != nil {
-			return fmt.Errorf("content of %s: %w", f.Path, err)
-		}
-		files[i] = fd
+	files, err := p.filesOf(im)
+	if err != nil {
+		return err
 	}
 	var th *thread
-	var err error
 	if doErr := p.tr.Do(func() {
 		if th, err = p.takeBody(im, old); err == nil {
 			th.files, th.added = files, map[int]bool{}
@@ -92,6 +85,29 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
 		return err
 	}
 	return nil
+}
+
+// acceptable tells whether this node can take an image.
+func (p *pod) acceptable(im *checkpoint.Image) error {
+	for _, v := range im.VMAs {
+		if v.Start < stubEnd && v.End > stubAddr {
+			return fmt.Errorf("the program uses addresses %#x-%#x, which Homing needs", v.Start, v.End)
+		}
+	}
+	return nil
+}
+
+// filesOf gets the contents of the files that an image maps.
+func (p *pod) filesOf(im *checkpoint.Image) (map[int]int, error) {
+	files := make(map[int]int, len(im.Files))
+	for i, f := range im.Files {
+		fd, err := p.content(f, nil)
+		if err != nil {
+			return nil, fmt.Errorf("content of %s: %w", f.Path, err)
+		}
+		files[i] = fd
+	}
+	return files, nil
 }
 
 // takeBody finds the body for an image: that of the process which executed it
@@ -210,12 +226,19 @@ func (p *pod) build(th *thread, im *checkpoint.Image) error {
 		Keep:     []linux.Range{{Start: stubAddr, End: stubEnd}},
 		VDSO:     vdsoOf(maps),
 		OpenFile: func(i int) (int, []tracer.Call, error) { return i, nil, nil }, // see addFile
+		Object: func(v checkpoint.VMA) ([]tracer.Call, bool) {
+			fd := objectFile(im, v.Object)
+			if _, ok := th.files[fd]; !ok {
+				return nil, false
+			}
+			return []tracer.Call{tracer.C(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), unix.MAP_SHARED|unix.MAP_FIXED, uint64(fd), v.Offset)}, true
+		},
 	}
 	if err := im.RestoreMemory(place); err != nil {
 		return err
 	}
 	p.beginPeaks(th.proc)
-	if len(im.Files) > 0 {
+	if len(th.files) > 0 {
 		if _, err := place.Body.Inject(here, []tracer.Call{tracer.C(unix.SYS_CLOSE_RANGE, 0, uint64(^uint32(0)), 0)}); err != nil {
 			return err
 		}
@@ -279,7 +302,8 @@ func (p *pod) cloneBody(pid int) (int, error) {
 		if !errors.Is(err, unix.EEXIST) || attempt > 1000 {
 			return 0, err
 		}
-		time.Sleep(100 * time.Microsecond) // the number's last owner is still being reaped
+		p.reapOne() // the number's last owner is still to be reaped, by us or by the pod's first process
+		time.Sleep(20 * time.Microsecond)
 	}
 	if here == 0 {
 		return 0, errors.New("clone event missing")

@@ -49,14 +49,19 @@ func (p *pod) notifyLoop() {
 // to look for signals: the interruption is one.
 func (p *pod) restart(th *thread, id uint64, code int64) {
 	p.tr.Post(func() {
-		_ = linux.Interrupt(th.here) // ESRCH: it is dying
 		th.restarting.Store(true)
+		if !isStanding(id) {
+			_ = linux.Interrupt(th.here) // ESRCH: it is dying
+		}
 		p.respond(id, code)
 	})
 }
 
 // respond answers a trapped call with a result.
 func (p *pod) respond(id uint64, ret int64) bool {
+	if isStanding(id) {
+		return p.respondStanding(id, ret)
+	}
 	r := linux.NotifResp{ID: id}
 	if ret < 0 && ret >= -4095 {
 		r.Error = int32(ret)
@@ -87,6 +92,7 @@ func (p *pod) trapped(n *linux.Notif) {
 	if n.NR != unix.SYS_MMAP {
 		th.mapped = 0
 	}
+	th.granted.Store(nil)
 	th.mu.Lock()
 	th.notifID, th.args, th.special, th.sigwait = n.ID, n.Args, nil, false
 	th.entry = syscallfwd.Lookup(uint32(n.NR))
@@ -179,8 +185,12 @@ func (p *pod) forwardRaw(th *thread, nr uint32, args [6]uint64, special func(*th
 
 func (p *pod) send(th *thread, call *syscallfwd.Call) {
 	seq := callSeq.Add(1)
-	call.Seq = seq
 	th.mu.Lock()
+	if th.attach != 0 {
+		seq, th.attach = th.attach, 0
+		call.Flags |= protocol.CallAttach
+	}
+	call.Seq = seq
 	th.call, th.seq, th.calling = call, seq, true
 	lane := th.lane
 	th.mu.Unlock()

@@ -59,6 +59,7 @@ type pod struct {
 	listener int
 	vdso     []linux.Mapping
 	acct     accounts
+	shared   sharedFiles
 
 	// order repeats, for the race detector, what the kernel orders: a thread's
 	// next trapped call comes after the answer to the last, or its release.
@@ -309,6 +310,7 @@ func (p *pod) close() {
 		<-p.notified
 		unix.Close(p.listener)
 	}
+	p.closeShared()
 }
 
 func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }

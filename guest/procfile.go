@@ -95,11 +95,10 @@ func (p *pod) opened(th *thread, r *syscallfwd.Reply) {
 func (p *pod) openAtHome(th *thread, target *proc, name string) {
 	if target != nil {
 		target.mu.Lock()
-		leaving := target.freezing || target.sharesVM
-		target.freezing = target.freezing || !target.sharesVM
+		shares := target.sharesVM
 		target.mu.Unlock()
-		if !leaving {
-			p.goHome(target, nil, "open of its /proc/"+itoa(target.pid)+"/"+name)
+		if !shares {
+			p.wantHome(target, "open of its /proc/"+itoa(target.pid)+"/"+name)
 		}
 	}
 	p.respond(th.notifID, -signals.ERESTARTNOINTR)
@@ -173,7 +172,7 @@ func (p *pod) procText(pr *proc, reader *thread, f *protocol.ProcFile) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	v := &procView{hidden: linux.Range{Start: stubAddr, End: stubEnd}, origin: p.host.cache.origin}
+	v := &procView{hidden: linux.Range{Start: stubAddr, End: stubEnd}, origin: p.origin}
 	switch f.Name {
 	case "maps", "smaps":
 		return v.maps(own), nil

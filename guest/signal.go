@@ -387,7 +387,7 @@ func (p *pod) onContinue(m protocol.ProcRef) {
 		}
 		pr.stopped = false
 		for _, th := range p.threadsOf(pr) {
-			if th.held && th.vfork == nil && !pr.isFreezing() {
+			if th.held && !th.standing && th.vfork == nil && !pr.isFreezing() {
 				th.held, th.delivering = false, nil
 				p.cont(th, 0)
 			}
@@ -432,14 +432,18 @@ func (p *pod) suspendHere(th *thread) error {
 		p.respond(th.notifID, -int64(unix.EINTR))
 		return nil
 	}
-	if err := linux.Interrupt(th.here); err != nil {
-		return err
-	}
-	if !p.respond(th.notifID, -int64(unix.EINTR)) {
-		return unix.ESRCH
-	}
-	if err := p.waitStop(th.here); err != nil {
-		return err
+	if th.standing {
+		th.standing, th.held = false, false
+	} else {
+		if err := linux.Interrupt(th.here); err != nil {
+			return err
+		}
+		if !p.respond(th.notifID, -int64(unix.EINTR)) {
+			return unix.ESRCH
+		}
+		if err := p.waitStop(th.here); err != nil {
+			return err
+		}
 	}
 	var saved linux.Regs
 	if err := linux.GetRegs(th.here, &saved); err != nil {

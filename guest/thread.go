@@ -23,7 +23,8 @@ type proc struct {
 	exiting  bool // has said so: its end is no surprise
 	replaced bool // an exec, or the process at home, takes its place
 	loading  bool // its program has not begun: it can still run at home
-	freezing bool // it is to go home: all threads stop
+	freezing bool // it is about to move: all threads stop
+	arrived  bool // stands still until home says that it runs here
 	sharesVM bool // a vfork child: lives in its parent's memory
 	timers   cpuTimers
 
@@ -46,6 +47,15 @@ func (p *proc) setLoading(v bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.loading = v
+}
+
+// setArrived changes whether the process awaits Run, and returns whether it did.
+func (p *proc) setArrived(v bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.arrived
+	p.arrived = v
+	return old
 }
 
 func (p *proc) isFreezing() bool {
@@ -82,6 +92,8 @@ type thread struct {
 	// mapped is the descriptor which the last trapped call mapped, plus 1; 0 if
 	// it was another call. It is still in the body's table.
 	mapped int
+	// granted is the shared file that its pending mmap maps.
+	granted atomic.Pointer[sharedFile]
 
 	mu       sync.Mutex
 	calling  bool   // a call is pending at home
@@ -91,11 +103,14 @@ type thread struct {
 	args     [6]uint64
 	call     *syscallfwd.Call
 	done     uint64 // bytes moved by earlier parts of a large call
+	attach   uint64 // number of the call that it was in when it moved, see reattach
+	wants    bool   // waits in a trapped call that is home's, see bringHome
 	part     uint64
 	more     bool
-	sigs     []queued // to deliver when the call has been given up
-	sigwait  bool     // in rt_sigtimedwait
-	freezing bool     // it is to stop: a call given up is not made again
+	sigs     []queued         // to deliver when the call has been given up
+	sigwait  bool             // in rt_sigtimedwait
+	freezing bool             // it is to stop: a call given up is not made again
+	detached *checkpoint.Call // the call at home that it was taken out of to stop
 	special  func(th *thread, r *syscallfwd.Reply)
 
 	// A temporary signal mask of the pending call (ppoll and its like).
@@ -104,12 +119,22 @@ type thread struct {
 	tempPending bool // a signal that it unblocks was pending before the call
 
 	// Tracer's thread only.
-	held       bool // stands in a stop until home has decided
+	held       bool        // stands in a stop until home has decided
+	heldSeq    uint64      // freeze's: call whose answer home was asked to keep
+	standing   bool        // held, with its call pending at home: the answer resumes it, see reattach
+	saved      *savedState // how it goes on, if its registers are ours now
 	vfork      *vforkWait
 	suspended  *linux.Regs   // registers of a call replaced by rt_sigsuspend, see suspend
 	wanted     uint64        // ignored signals that home was told it waits for
 	waitPtr    uint64        // where rt_sigtimedwait puts the siginfo
 	delivering *signals.Info // the signal whose delivery stop it stands in for home's decision
+}
+
+// savedState are the registers and the mask of a thread that we have used for
+// calls of our own.
+type savedState struct {
+	regs linux.Regs
+	mask uint64
 }
 
 type queued struct {

@@ -24,8 +24,8 @@ func (s *Supervisor) bulkReply(th *thread, call *syscallfwd.Call, ret int64, r *
 }
 
 // sendSlot sends the data that a bulk reply has announced.
-func (s *Supervisor) sendSlot(th *thread, call *syscallfwd.Call, r *syscallfwd.Reply) error {
+func (s *Supervisor) sendSlot(at *site, th *thread, call *syscallfwd.Call, r *syscallfwd.Reply) error {
 	o := &call.Outs[0]
 	data := s.arena.data(th.slot)[o.Off : uint64(o.Off)+uint64(r.Ret)]
-	return th.proc.site().sess.BulkSend(binary.LittleEndian.Uint64(r.Outs), data)
+	return at.sess.BulkSend(binary.LittleEndian.Uint64(r.Outs), data)
 }

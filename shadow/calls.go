@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/checkpoint"
 	"homing/internal/protocol"
 	"homing/internal/stub"
 	"homing/signals"
@@ -269,6 +270,17 @@ func (s *Supervisor) serveMmap(th *thread, call *syscallfwd.Call, reply *syscall
 		unix.Close(own)
 		s.fail(call, unix.EACCES, reply)
 		return
+	}
+	file, errno := s.share(th, own, mode, prot, shared)
+	switch {
+	case errno != 0:
+		unix.Close(own)
+		s.fail(call, errno, reply)
+		return
+	case file != nil:
+		unix.Close(own)
+		s.replyFile(call, *file, reply)
+		return
 	case shared && mode&unix.O_ACCMODE != unix.O_RDONLY:
 		unix.Close(own)
 		s.repatriate(call, reply, "shared writable mapping of a file")
@@ -279,6 +291,11 @@ func (s *Supervisor) serveMmap(th *thread, call *syscallfwd.Call, reply *syscall
 		s.repatriate(call, reply, "mapping of something that is not a regular file")
 		return
 	}
+	s.replyFile(call, f, reply)
+}
+
+// replyFile answers an mmap with what is to be mapped.
+func (s *Supervisor) replyFile(call *syscallfwd.Call, f checkpoint.File, reply *syscallfwd.Reply) {
 	b, err := json.Marshal(f)
 	if err != nil {
 		panic(err) // plain data

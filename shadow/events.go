@@ -244,7 +244,7 @@ func (s *Supervisor) dropThread(th *thread) {
 	th.dropped = true
 	th.gone.Store(true)
 	s.publish(th, stub.Gone)
-	if !th.used {
+	if th.used == 0 {
 		s.arena.release(th.slot)
 	}
 }

@@ -199,23 +199,32 @@ func (s *Supervisor) park(th *thread, im *checkpoint.Image, maps []linux.Mapping
 	if _, err := mem.WriteAt(s.code, int64(p.stub)); err != nil {
 		return fmt.Errorf("write the stub: %w", err)
 	}
-	p.keep = linux.Range{Start: im.Layout.ArgStart &^ (checkpoint.PageSize - 1)}
+	if err := s.empty(th, im.Layout.ArgStart, maps); err != nil {
+		return err
+	}
+	return s.enterLoop(th)
+}
+
+// empty unmaps what is not a shadow's: all but stub and arena, the page with the
+// arguments, and the vDSO. th is one of its threads and stands still.
+func (s *Supervisor) empty(th *thread, argStart uint64, maps []linux.Mapping) error {
+	p := th.proc
+	p.keep = linux.Range{Start: argStart &^ (checkpoint.PageSize - 1)}
 	keep := []linux.Range{{Start: p.stub, End: p.arena + arenaSize}}
 	for _, m := range maps {
 		if p.keep.Start >= m.Start && p.keep.Start < m.End {
 			p.keep.End = m.End
 		}
+		switch m.Path {
+		case "[vvar]", "[vvar_vclock]", "[vdso]":
+			keep = append(keep, linux.Range{Start: m.Start, End: m.End})
+		}
 	}
 	if p.keep.End > p.keep.Start {
 		keep = append(keep, p.keep)
 	}
-	for _, m := range im.VDSO {
-		keep = append(keep, linux.Range{Start: m.Start, End: m.End})
-	}
-	if _, err := s.body(th).Inject(th.tid, checkpoint.Unmap(keep)); err != nil {
-		return err
-	}
-	return s.enterLoop(th)
+	_, err := s.body(th).Inject(th.tid, checkpoint.Unmap(keep))
+	return err
 }
 
 // shadowMask is what a shadow thread blocks while it runs our loop.

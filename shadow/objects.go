@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"homing/checkpoint"
 )
 
 // sharedObjects are memfds, by object number, for memory that several
@@ -20,7 +22,7 @@ func (o sharedObjects) make(back []*returning) error {
 		}
 	}
 	for id, size := range sizes {
-		fd, err := unix.MemfdCreate("homing-shared", unix.MFD_CLOEXEC)
+		fd, err := unix.MemfdCreate(checkpoint.SharedName, unix.MFD_CLOEXEC)
 		if err != nil {
 			return fmt.Errorf("shared memory: %w", err)
 		}

@@ -101,9 +101,10 @@ func (p *process) getState() state  { return state(p.state.Load()) }
 
 // thread is one shadow thread.
 type thread struct {
-	tid  int
-	proc *process
-	slot int
+	tid     int
+	proc    *process
+	slot    int
+	hasSlot bool // of a thread about to leave
 
 	seq   atomic.Uint64 // call in its slot
 	calls atomic.Uint64 // served so far
@@ -114,8 +115,9 @@ type thread struct {
 	order atomic.Uint32
 
 	useMu   sync.Mutex
-	used    bool // a lane serves a call with its slot
+	used    int  // so many goroutines serve a call with its slot
 	dropped bool // it will not run in the stub again
+	pend    pending
 
 	// Tracer's thread only.
 	abandon   uint64 // call to interrupt at the next stop
@@ -146,7 +148,7 @@ func (t *thread) use() bool {
 	if t.dropped {
 		return false
 	}
-	t.used = true
+	t.used++
 	return true
 }
 
@@ -159,8 +161,7 @@ func (t *thread) hasEnded() bool {
 func (s *Supervisor) unuse(t *thread) {
 	t.useMu.Lock()
 	defer t.useMu.Unlock()
-	t.used = false
-	if t.dropped {
+	if t.used--; t.dropped && t.used == 0 {
 		s.arena.release(t.slot)
 	}
 }

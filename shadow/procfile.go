@@ -24,7 +24,7 @@ import (
 
 // serveOpen executes an open that the node has marked.
 func (s *Supervisor) serveOpen(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
-	ret, gone := s.execute(th, call)
+	ret, gone := s.executeFile(th, call)
 	s.answer(th, call, ret, gone, reply)
 	if call.Flags&protocol.CallProc == 0 || gone || ret < 0 {
 		return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"homing/internal/protocol"
+	"homing/syscallfwd"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +18,7 @@ func (s *Supervisor) runAtHome(p *process, why string) {
 		return // it ran already, or is dead
 	}
 	s.log.Warn("program runs at home", "pid", p.pid, "reason", why)
-	res.image.Reason = why
-	r := &returning{p: p, img: res.image, pages: res.pages, threads: []*thread{leader}}
+	r := &returning{p: p, img: res.image, pages: res.pages, threads: []*thread{leader}, outcome: make([]*syscallfwd.Reply, 1), reason: why}
 	err := s.rebuild(r, nil)
 	if err == nil {
 		if doErr := s.tr.Do(func() { err = s.letGo(r) }); doErr != nil {

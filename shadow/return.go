@@ -1,15 +1,12 @@
 package shadow
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,44 +15,49 @@ import (
 	"homing/internal/protocol"
 	"homing/internal/tracer"
 	"homing/signals"
+	"homing/syscallfwd"
 )
 
 // Coming home: the shadow is filled with its guest's memory and threads' states
 // again, stub and arena are dropped, and it is released. After that it is an
 // ordinary process: no tracer, no filter, no forwarding.
 
-// comeHome serves ComeHome. An error means that the process could not be
-// rebuilt and has been killed, or that the request was refused and nothing was
-// touched.
-func (s *Supervisor) comeHome(at *site, ctx context.Context, req protocol.ComeHomeRequest) (any, error) {
-	if len(req.Procs) == 0 || len(req.Procs) > 1<<16 {
-		return nil, errors.New("no process to bring home")
+// fetch brings processes home that their node has handed over, standing still.
+// An error means that nothing has changed: they can run on where they were.
+func (s *Supervisor) fetch(ctx context.Context, at *site, procs []protocol.ProcImage, reason string) error {
+	if len(procs) == 0 || len(procs) > 1<<16 {
+		return errors.New("no process to bring home")
 	}
-	s.homing.Add(1)
-	defer time.AfterFunc(answerTime, s.homing.Done)
-	back := make([]*returning, 0, len(req.Procs))
-	for i := range req.Procs {
-		r, err := s.receive(at, ctx, &req.Procs[i])
+	back := make([]*returning, 0, len(procs))
+	for i := range procs {
+		r, err := s.receive(at, ctx, &procs[i])
 		if err != nil {
-			return nil, err
+			return err
 		}
+		r.reason = reason
 		back = append(back, r)
+	}
+	for _, r := range back {
+		if err := s.outcomes(ctx, r); err != nil {
+			return err
+		}
+	}
+	images := imagesOf(procs)
+	if err := s.settleShared(images); err != nil {
+		return err
 	}
 	objects := sharedObjects{}
 	defer objects.close()
 	if err := objects.make(back); err != nil {
-		return nil, err
+		return err
 	}
-	for _, r := range back {
+	for i, r := range back {
 		if err := s.rebuild(r, objects); err != nil {
-			for _, all := range back {
-				tellUser(all.p.pid, fmt.Sprintf("homing: cannot bring process home: %v; it was killed\r\n", err))
-				_ = unix.Kill(all.p.pid, unix.SIGKILL) // ESRCH: it is gone already
-			}
-			s.log.Error("cannot bring process home", "pid", r.p.pid, "err", err)
-			return nil, err
+			s.emptyAgain(back[:i+1])
+			return err
 		}
 	}
+	s.sharedIsHome(images)
 	var err error
 	if doErr := s.tr.Do(func() {
 		for _, r := range back {
@@ -64,14 +66,13 @@ func (s *Supervisor) comeHome(at *site, ctx context.Context, req protocol.ComeHo
 			}
 		}
 	}); doErr != nil {
-		return nil, doErr
+		return doErr
 	}
-	return protocol.Empty{}, err
+	if err != nil { // it cannot be but that a thread has died
+		s.log.Error("process came home in part", "err", err)
+	}
+	return nil
 }
-
-// answerTime is how long the session outlives the job's last process at least,
-// if that came home: the node is to hear that it did.
-const answerTime = 20 * time.Millisecond
 
 // returning is a process on its way home.
 type returning struct {
@@ -81,6 +82,9 @@ type returning struct {
 	// threads in the order of the image's
 	threads []*thread
 	late    []lateSignal
+	reason  string
+	// outcome of the call that each thread was in, nil if it was in none
+	outcome []*syscallfwd.Reply
 }
 
 // lateSignal is a signal that the home kernel accepted and the pod has not taken.
@@ -139,6 +143,9 @@ func (s *Supervisor) rebuild(r *returning, objects sharedObjects) error {
 		return err
 	}
 	if err := r.img.Image.WritePages(r.p.pid, r.pages); err != nil {
+		return err
+	}
+	if err := r.finishCalls(); err != nil {
 		return err
 	}
 	if doErr := s.tr.Do(func() { err = s.rebuildThreads(r) }); doErr != nil {
@@ -272,6 +279,15 @@ func (s *Supervisor) openFiles(leader *thread, body *tracer.Body, im *checkpoint
 		paths = append(append(paths, own+strconv.Itoa(fd)...), 0)
 	}
 	for i, f := range im.Files {
+		if f.Live {
+			fd, mode, err := s.sharedDescriptor(f)
+			if err != nil {
+				return nil, err
+			}
+			d.file[i] = len(calls)
+			add(fd, uint64(mode))
+			continue
+		}
 		fd, ok := s.files.descriptor(f)
 		if !ok {
 			return nil, fmt.Errorf("mapped file %s (inode %d) is not one this job opened", f.Path, f.Ino)
@@ -394,77 +410,22 @@ func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) er
 // dropStub unmaps stub and arena with a syscall instruction of the program's, and
 // sets the leader's registers for good.
 func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
-	at, err := syscallInstruction(leader.proc.pid)
+	native, err := tracer.NewNative(s.tr, leader.proc.pid)
 	if err != nil {
 		return err
 	}
-	if _, err := tracer.BlockSignals(leader.tid); err != nil {
-		return err
+	if _, err := native.Inject(leader.tid, []tracer.Call{
+		tracer.C(unix.SYS_MUNMAP, leader.proc.stub, leader.proc.arena+arenaSize-leader.proc.stub),
+	}); err != nil {
+		return fmt.Errorf("unmap the stub: %w", err)
 	}
-	regs := t.Regs
-	regs.Rip, regs.Rax, regs.Orig_rax = at, unix.SYS_MUNMAP, ^uint64(0)
-	regs.Rdi, regs.Rsi = leader.proc.stub, leader.proc.arena+arenaSize-leader.proc.stub
-	if err := linux.SetRegs(leader.tid, &regs); err != nil {
-		return err
-	}
-	if err := s.step(leader.tid); err != nil {
-		return err
-	}
-	if err := linux.GetRegs(leader.tid, &regs); err != nil {
-		return err
-	}
-	if regs.Rax != 0 {
-		return fmt.Errorf("unmap the stub: %w", unix.Errno(-int64(regs.Rax)))
-	}
-	if err := linux.SetRegs(leader.tid, &t.Regs); err != nil {
-		return err
-	}
-	return linux.SetSigmask(leader.tid, t.Mask)
-}
-
-func (s *Supervisor) step(tid int) error {
-	if err := linux.Step(tid); err != nil {
-		return err
-	}
-	for {
-		ws, err := s.tr.Wait(tid)
-		switch {
-		case err != nil:
+	if t.Delivering != nil {
+		if err := native.Trap(leader.tid); err != nil {
 			return err
-		case ws.StopSignal() == unix.SIGTRAP && linux.Event(ws) == 0:
-			return nil
-		default: // the end of an interruption or group stop; SIGSTOP
-			if linux.Event(ws) == 0 && ws.StopSignal() == unix.SIGSTOP {
-				defer tracer.StopLater(tid)
-			}
-			if err := linux.Step(tid); err != nil {
-				return err
-			}
 		}
 	}
-}
-
-// syscallInstruction finds a syscall instruction in a process's code: in its
-// vDSO, or, if the program has unmapped that, anywhere.
-func syscallInstruction(pid int) (uint64, error) {
-	maps, err := linux.Mappings(pid)
-	if err != nil {
-		return 0, err
-	}
-	slices.SortStableFunc(maps, func(a, b linux.Mapping) int {
-		return strings.Compare(b.Path, a.Path) // "[vdso]" comes before any path
-	})
-	code := make([]byte, 1<<20)
-	for _, m := range maps {
-		if m.Prot&unix.PROT_EXEC == 0 || m.Path == "[vsyscall]" {
-			continue
-		}
-		n, _ := linux.ReadMemory(pid, m.Start, code[:min(uint64(len(code)), m.End-m.Start)]) // what cannot be read has none
-		if i := bytes.Index(code[:n], []byte{0x0f, 0x05}); i >= 0 {
-			return m.Start + uint64(i), nil
-		}
-	}
-	return 0, errors.New("no syscall instruction in the program")
+	held := &tracer.Held{TID: leader.tid, Regs: t.Regs, Mask: t.Mask}
+	return held.Release(s.tr)
 }
 
 // letGo releases a rebuilt process: it runs natively from here on.
@@ -478,7 +439,7 @@ func (s *Supervisor) letGo(r *returning) error {
 		s.remove(th.tid)
 		s.dropThread(th)
 	}
-	s.isHome(r.p, r.img.Reason, r.img.CPU)
+	s.isHome(r.p, r.reason, r.img.CPU)
 	return err
 }
 
@@ -524,4 +485,31 @@ func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
 	s.log.Info("process is home", "pid", p.pid, "reason", reason)
 	s.traceLog.note(p.pid, "+++ runs at home: %s +++", reason)
 	s.watch(p)
+	go s.processIsHome(p.pid)
+}
+
+// emptyAgain makes shadows again of processes that could not be rebuilt: their
+// guests run on. Those rebuilt only in part are told by what they still hold.
+func (s *Supervisor) emptyAgain(back []*returning) {
+	_ = s.tr.Do(func() { // ErrClosed: the job has ended
+		for _, r := range back {
+			maps, err := linux.Mappings(r.p.pid)
+			if err == nil {
+				err = s.empty(r.threads[0], r.img.Image.Layout.ArgStart, maps)
+			}
+			for _, th := range r.threads {
+				if err == nil {
+					err = s.enterLoop(th)
+				}
+				s.cont(th, 0)
+			}
+			if err != nil {
+				s.log.Error("shadow lost", "pid", r.p.pid, "err", err)
+				_ = unix.Kill(r.p.pid, unix.SIGKILL) // ESRCH: it is gone already
+			}
+			for _, l := range r.late {
+				s.unacked[l.id] = unackedSignal{r.p.pid, l.tid, l.directed, l.info}
+			}
+		}
+	})
 }

@@ -85,7 +85,9 @@ func (s *Supervisor) handle(at *site) {
 	async(s, at, protocol.Wanted, s.onWanted)
 	async(s, at, protocol.Report, s.onReport)
 	transaction(at, protocol.FileGet, s.sendFile)
-	transaction(at, protocol.ComeHome, s.comeHome)
+	transaction(at, protocol.SharedGet, s.sendShared)
+	transaction(at, protocol.Hold, s.hold)
+	transaction(at, protocol.WantHome, s.wantHome)
 }
 
 func async[T any](s *Supervisor, at *site, typ string, f func(*site, T)) {

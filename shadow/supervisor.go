@@ -13,7 +13,7 @@
 //  5. What cannot be done away comes home: the shadow is filled with the
 //     guest's memory again and released (return.go).
 //
-// Lock order: sitesMu, table.mu, files.mu, arena.mu and outbox.mu are leaves; arena.mu may
+// Lock order: moving before all others; sitesMu, table.mu, files.mu, arena.mu and outbox.mu are leaves; arena.mu may
 // be taken under a thread's useMu.
 //
 // Trust: everything a lane or the control stream says comes from the node; it
@@ -45,14 +45,15 @@ const traceOptions = unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_TRACEFORK | unix.PT
 // Supervisor runs one job.
 type Supervisor struct {
 	table
-	cfg   Config
-	log   *slog.Logger
-	tr    *tracer.Tracer
-	arena *arena
-	files files
-	code  []byte
-	spin  spinner
-	root  int // pid of the program
+	cfg    Config
+	log    *slog.Logger
+	tr     *tracer.Tracer
+	arena  *arena
+	files  files
+	shared sharedFiles
+	code   []byte
+	spin   spinner
+	root   int // pid of the program
 
 	signalID uint64                   // tracer's thread
 	lastGen  uint64                   // tracer's thread
@@ -62,6 +63,7 @@ type Supervisor struct {
 	unborn   map[int]unix.WaitStatus  // tracer's thread: how threads ended that were not known
 	traceLog *traceLog
 
+	moving  sync.Mutex // held while processes move
 	sitesMu sync.Mutex
 	sites   map[string]*site
 
@@ -121,23 +123,21 @@ func (s *Supervisor) serveFrame(at *site, lane *kkc.Lane, call *syscallfwd.Call,
 	}
 	if th != nil {
 		defer s.unuse(th)
+		switch th.claim(call) {
+		case attach:
+			return s.serveAttached(at, lane, th, call, out)
+		case drop:
+			return out, nil
+		}
 	}
 	reply.Outs = reply.Outs[:0]
 	if !s.traced(th, call, reply) {
 		return out, nil // exit: nobody waits for an answer
 	}
-	reply.Signal = 0
-	if th != nil {
-		reply.Signal = th.proc.signalled(at)
+	if th != nil && th.finish(call, reply) {
+		return out, nil
 	}
-	out = reply.AppendBinary(out[:0])
-	if err := lane.WriteFrame(out); err != nil {
-		return out, err
-	}
-	if reply.Flags&protocol.ReplyBulk != 0 {
-		return out, s.sendSlot(th, call, reply)
-	}
-	return out, nil
+	return s.send(at, lane, th, call, reply, out)
 }
 
 // serveCall executes one call of a thread, nil if it has ended; false means that
@@ -161,6 +161,7 @@ func (s *Supervisor) serveCall(th *thread, call *syscallfwd.Call, reply *syscall
 		s.serveExec(th, call, reply)
 	case unix.SYS_EXIT, unix.SYS_EXIT_GROUP:
 		s.noteExit(th, call)
+		s.flushNamed()
 		s.execute(th, call)
 		return false
 	case unix.SYS_RT_SIGACTION:
@@ -180,7 +181,7 @@ func (s *Supervisor) serveCall(th *thread, call *syscallfwd.Call, reply *syscall
 	case unix.SYS_SIGNALFD, unix.SYS_SIGNALFD4:
 		s.serveSignalfd(th, call, reply)
 	default:
-		ret, gone := s.execute(th, call)
+		ret, gone := s.executeFile(th, call)
 		s.answer(th, call, ret, gone, reply)
 	}
 	return true

@@ -61,6 +61,11 @@ func Seize(tid int, options uintptr) error {
 	return ptrace(unix.PTRACE_SEIZE, tid, 0, options)
 }
 
+// SetOptions changes the options of a tracee, in a ptrace stop.
+func SetOptions(tid int, options uintptr) error {
+	return ptrace(unix.PTRACE_SETOPTIONS, tid, 0, options)
+}
+
 // Interrupt asks a seized thread to stop (PTRACE_INTERRUPT).
 func Interrupt(tid int) error { return ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0) }
 

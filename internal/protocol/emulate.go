@@ -23,6 +23,10 @@ const CallProc = 1 << 0
 // and SIGTTOU that the caller blocks.
 const CallTTY = 1 << 1
 
+// CallAttach is a flag of any call: it was made before its thread moved, perhaps;
+// if home knows its number this is the place where the answer goes now.
+const CallAttach = 1 << 2
+
 // ReplyProc is a flag of a syscallfwd.Reply: the file opened, descriptor Ret, is
 // the one of /proc that Outs, a ProcFile, names.
 const ReplyProc = 1 << 16

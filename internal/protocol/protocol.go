@@ -24,7 +24,13 @@ const (
 	Wanted     = "signal.wanted"  // A node → home: WantedMessage
 	Died       = "died"           // A node → home: DiedMessage
 	FileGet    = "file.get"       // T node → home: FileRequest → FileReply
-	ComeHome   = "proc.home"      // T node → home: ComeHomeRequest → Empty
+	WantHome   = "proc.want"      // T node → home: WantHomeRequest → Empty: it must come home
+	Hold       = "call.hold"      // T node → home: HoldRequest → HoldReply
+	Take       = "proc.take"      // T home → node: TakeRequest → TakeReply: stand still, and hand over the image
+	Thaw       = "proc.thaw"      // T home → node: ProcRefs → Empty: what was taken runs on
+	Gone       = "proc.gone"      // T home → node: ProcRefs → Empty: what was taken, or has arrived, runs elsewhere
+	Arrive     = "proc.arrive"    // T home → node: ArriveRequest → Empty: processes that stand still until Run
+	Run        = "proc.run"       // T home → node: ProcRefs → Empty
 	Core       = "core"           // A home → node: DefaultMessage: bring the process home to dump core
 	Refused    = "refused"        // A node → home: DiedMessage: the guest of an executed program cannot start
 	Report     = "report"         // A node → home: ReportMessage
@@ -49,14 +55,54 @@ type PodOpenReply struct{ VDSO []linux.Mapping }
 
 // ProcImage carries a process. Its pages follow on the bulk connection.
 type ProcImage struct {
-	Image  checkpoint.Image
-	Bulk   uint64 // 0 if there are no pages
-	Reason string // why it comes home
-	CPU    CPUTime
+	Image checkpoint.Image
+	Gen   uint64 // see ProcRef
+	Bulk  uint64 // 0 if there are no pages
+	CPU   CPUTime
+	// Stopped: job control has stopped it.
+	Stopped bool
 }
 
-// ComeHomeRequest carries processes home: several if they share memory.
-type ComeHomeRequest struct{ Procs []ProcImage }
+// WantHomeRequest asks home to fetch a process; the reply comes when it is there.
+type WantHomeRequest struct {
+	ProcRef
+	Reason string
+}
+
+// HeldCall is a call of a guest thread that is about to move.
+type HeldCall struct {
+	TID int
+	Seq uint64
+}
+
+// HoldRequest asks home to keep the answers to calls until their threads attach
+// to them again (CallAttach), from wherever they are then.
+type HoldRequest struct{ Calls []HeldCall }
+
+// HoldReply tells which of the calls, in the request's order, have been
+// answered already: those answers are on their way.
+type HoldReply struct{ Answered []bool }
+
+// TakeRequest asks for a process, and with it for those that share memory with it.
+type TakeRequest struct {
+	ProcRef
+	Reason string
+}
+
+// TakeReply carries what was taken.
+type TakeReply struct {
+	Procs  []ProcImage
+	Frozen int64 // node's CLOCK_MONOTONIC when they began to stand still, ns
+}
+
+// ArriveRequest carries processes to a node: several if they share memory.
+type ArriveRequest struct {
+	Procs []ProcImage
+	Seq   uint64 // above all numbers of their calls so far
+}
+
+// ProcRefs name processes that move together.
+type ProcRefs struct{ Procs []ProcRef }
 
 // CPUTime is processor time in nanoseconds, and what else of getrusage(2)
 // belongs to a body.

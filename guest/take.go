@@ -1,0 +1,627 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"homing/checkpoint"
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/tracer"
+	"homing/signals"
+	"homing/syscallfwd"
+)
+
+// Leaving this node, for home or for another one. Home orders it:
+//
+//  1. All threads of the process, and of those that share memory with it, are
+//     asked to stop. A call that is pending at home stays pending there: home
+//     keeps its answer (Hold), the thread is taken out of it. A call that is
+//     half ours (clone, exec, a file mapping) is finished first.
+//  2. Each stopped thread is put back to where it can go on without us: a local
+//     call that was interrupted is rewound to its syscall instruction, a thread
+//     inside the vDSO is stepped out of it.
+//  3. The images are handed to home (Take). Until home says that the processes
+//     run elsewhere (Gone) they are here, standing still; if the move fails they
+//     run on (Thaw).
+
+// freezeLimit bounds the wait for a process to stand still.
+const freezeLimit = 10 * time.Second
+
+// take serves Take.
+func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
+	pr := p.procOf(req.ProcRef)
+	if pr == nil {
+		return nil, fmt.Errorf("process %d is not on this node", req.PID)
+	}
+	frozen := linux.Clock(unix.CLOCK_MONOTONIC)
+	group, err := p.freezeGroup(ctx, pr)
+	if err != nil {
+		p.thaw(group)
+		return nil, err
+	}
+	reply := protocol.TakeReply{Frozen: frozen}
+	var pages [][]byte
+	for _, m := range group {
+		im, err := p.capture(m)
+		if err != nil {
+			p.thaw(group)
+			return nil, err
+		}
+		buf := make([]byte, im.PageBytes())
+		if err := im.ReadPages(m.body, buf); err != nil {
+			p.thaw(group)
+			return nil, fmt.Errorf("read memory: %w", err)
+		}
+		img := protocol.ProcImage{Image: *im, Gen: m.gen, CPU: p.total(m)}
+		if len(buf) > 0 {
+			img.Bulk = p.sess.NextBulkID()
+		}
+		reply.Procs = append(reply.Procs, img)
+		pages = append(pages, buf)
+	}
+	p.out.Flush() // what was said of signals before must be known at home
+	go func() {
+		for i, img := range reply.Procs {
+			if img.Bulk != 0 && p.sess.BulkSend(img.Bulk, pages[i]) != nil {
+				return // the session has ended, and with it the pod
+			}
+		}
+	}()
+	return reply, nil
+}
+
+// refs finds processes that home names, all or none.
+func (p *pod) refs(refs []protocol.ProcRef) ([]*proc, error) {
+	var group []*proc
+	for _, ref := range refs {
+		pr := p.procOf(ref)
+		if pr == nil {
+			return nil, fmt.Errorf("process %d is not on this node", ref.PID)
+		}
+		group = append(group, pr)
+	}
+	return group, nil
+}
+
+// thawed serves Thaw.
+func (p *pod) thawed(_ context.Context, req protocol.ProcRefs) (any, error) {
+	var group []*proc
+	for _, ref := range req.Procs {
+		if pr := p.procOf(ref); pr != nil { // else it has ended
+			group = append(group, pr)
+		}
+	}
+	p.thaw(group)
+	return protocol.Empty{}, nil
+}
+
+// gone serves Gone.
+func (p *pod) gone(_ context.Context, req protocol.ProcRefs) (any, error) {
+	for _, ref := range req.Procs {
+		if pr := p.procOf(ref); pr != nil {
+			p.leave(pr)
+		}
+	}
+	return protocol.Empty{}, nil
+}
+
+// leave ends the body of a process that goes on elsewhere and forgets it at
+// once: it may come back before the body is gone.
+func (p *pod) leave(pr *proc) {
+	pr.mu.Lock()
+	pr.replaced, pr.freezing = true, true
+	pr.mu.Unlock()
+	p.acct.carry(pr.pid, protocol.CPUTime{})
+	p.mu.Lock()
+	if p.procs[pr.pid] == pr {
+		delete(p.procs, pr.pid)
+	}
+	for tid, th := range p.home {
+		if th.proc == pr {
+			delete(p.home, tid)
+		}
+	}
+	p.mu.Unlock()
+	_ = unix.Kill(pr.body, unix.SIGKILL) // ESRCH: gone already
+}
+
+// freezeGroup stops a process and those that share memory with it. What it has
+// begun to freeze it returns, also with an error.
+func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
+	group := p.family(pr)
+	for _, m := range group {
+		m.mu.Lock()
+		busy := m.freezing || m.arrived
+		m.freezing = true
+		shares := m.sharesVM
+		m.mu.Unlock()
+		if busy {
+			return nil, fmt.Errorf("process %d is moving already", m.pid)
+		}
+		if shares {
+			return group, fmt.Errorf("process %d is between vfork and exec", m.pid)
+		}
+	}
+	if err := p.freeze(ctx, group); err != nil {
+		return group, err
+	}
+	return group, nil
+}
+
+// family lists the processes that share anonymous memory with pr: they move
+// together.
+func (p *pod) family(pr *proc) []*proc {
+	all := map[*proc]map[uint64]bool{}
+	p.mu.RLock()
+	procs := make([]*proc, 0, len(p.procs))
+	for _, m := range p.procs {
+		procs = append(procs, m)
+	}
+	p.mu.RUnlock()
+	for _, m := range procs {
+		maps, err := linux.Mappings(m.body)
+		if err != nil {
+			continue // it is ending
+		}
+		for _, v := range maps {
+			if v.Shared && checkpoint.IsSharedObject(v.Path) || sharesFile(v.Path) {
+				if all[m] == nil {
+					all[m] = map[uint64]bool{}
+				}
+				all[m][v.Ino] = true
+			}
+		}
+	}
+	in := []*proc{pr}
+	for i := 0; i < len(in); i++ {
+		for m, objects := range all {
+			if slices.Contains(in, m) {
+				continue
+			}
+			for o := range objects {
+				if all[in[i]][o] {
+					in = append(in, m)
+					break
+				}
+			}
+		}
+	}
+	return in
+}
+
+// freeze brings all threads of processes, marked as freezing, to a stop.
+func (p *pod) freeze(ctx context.Context, group []*proc) error {
+	deadline := time.Now().Add(freezeLimit)
+	asked := map[*thread]bool{}
+	for {
+		var threads []*thread
+		for _, pr := range group {
+			of := p.threadsOf(pr)
+			if len(of) == 0 {
+				return fmt.Errorf("process %d ended meanwhile", pr.pid)
+			}
+			threads = append(threads, of...)
+		}
+		if err := p.askToStop(threads, asked); err != nil {
+			return err
+		}
+		if err := p.detachCalls(ctx, threads); err != nil {
+			return err
+		}
+		all := true
+		if err := p.tr.Do(func() {
+			for _, th := range threads {
+				th.mu.Lock()
+				calling := th.calling
+				th.mu.Unlock()
+				if !th.held || th.vfork != nil || calling {
+					all = false
+				}
+			}
+		}); err != nil {
+			return err
+		}
+		if all {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("it did not stand still within %v", freezeLimit)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Microsecond):
+		}
+	}
+}
+
+func (p *pod) askToStop(threads []*thread, asked map[*thread]bool) error {
+	return p.tr.Do(func() {
+		for _, th := range threads {
+			if !asked[th] {
+				asked[th] = true
+				th.mu.Lock()
+				th.freezing = true
+				th.mu.Unlock()
+				if !th.held {
+					_ = linux.Interrupt(th.here) // ESRCH: it is dying
+				}
+			}
+			th.mu.Lock()
+			wants, id := th.wants, th.notifID
+			th.wants = false
+			th.mu.Unlock()
+			if wants {
+				th.restarting.Store(true)
+				p.respond(id, -signals.ERESTARTNOINTR)
+			}
+		}
+	})
+}
+
+// detachable tells whether a thread's pending call can be left to itself at
+// home: its answer concerns nothing but its result and the thread's memory, and
+// no signal is about to end it.
+func (p *pod) detachable(th *thread) (seq uint64, ok bool) {
+	th.mu.Lock()
+	calling, special, sigs, proc := th.calling, th.special != nil, len(th.sigs), th.call != nil && th.call.Flags&protocol.CallProc != 0
+	seq = th.seq
+	th.mu.Unlock()
+	if !calling || special && !proc || sigs > 0 || deliverable(th.here) {
+		return 0, false
+	}
+	return seq, true
+}
+
+// detachCalls takes threads out of their calls, which stay pending at home.
+func (p *pod) detachCalls(ctx context.Context, threads []*thread) error {
+	var req protocol.HoldRequest
+	var in []*thread
+	for _, th := range threads {
+		if seq, ok := p.detachable(th); ok && th.heldSeq != seq {
+			req.Calls = append(req.Calls, protocol.HeldCall{TID: th.tid, Seq: seq})
+			in = append(in, th)
+		}
+	}
+	if len(in) == 0 {
+		return nil
+	}
+	var reply protocol.HoldReply
+	if err := p.sess.Request(ctx, protocol.Hold, req, &reply); err != nil {
+		return err
+	}
+	if len(reply.Answered) != len(in) {
+		return errors.New("malformed answer to hold")
+	}
+	for i, th := range in {
+		th.heldSeq = req.Calls[i].Seq
+		if !reply.Answered[i] {
+			p.detach(th, req.Calls[i].Seq)
+		}
+	}
+	return nil
+}
+
+// detach takes a thread out of its call, whose answer home keeps.
+func (p *pod) detach(th *thread, seq uint64) {
+	th.mu.Lock()
+	if !th.calling || th.seq != seq {
+		th.mu.Unlock()
+		return
+	}
+	th.calling = false
+	th.detached = &checkpoint.Call{Seq: seq, Done: th.done}
+	th.hasTemp, th.tempPending = false, false
+	id := th.notifID
+	th.mu.Unlock()
+	p.dropLane(th)
+	if !isStanding(id) {
+		p.restart(th, id, -signals.ERESTARTNOINTR)
+	}
+}
+
+// dropLane closes a thread's lane: at home a call is being served on it.
+func (p *pod) dropLane(th *thread) {
+	p.mu.Lock()
+	ln := th.lane
+	th.lane = nil
+	p.mu.Unlock()
+	if ln == nil {
+		return
+	}
+	ln.thread.Store(nil)
+	ln.l.Close()
+}
+
+// thaw lets processes that were to leave run on.
+func (p *pod) thaw(group []*proc) {
+	for _, pr := range group {
+		pr.mu.Lock()
+		pr.freezing = false
+		pr.mu.Unlock()
+		p.goOn(pr)
+	}
+}
+
+// goOn lets the threads of a process that stands still run on: those that were
+// taken out of a call attach to it again.
+func (p *pod) goOn(pr *proc) {
+	again := map[*thread]linux.Notif{}
+	_ = p.tr.Do(func() { // ErrClosed: the pod is ending
+		for _, th := range p.threadsOf(pr) {
+			th.mu.Lock()
+			th.freezing = false
+			detached := th.detached != nil
+			th.mu.Unlock()
+			th.heldSeq = 0
+			switch {
+			case detached:
+				if th.delivering != nil {
+					p.queueSignal(th, *th.delivering, true)
+					th.delivering = nil
+				}
+				n, err := p.stand(th)
+				if err != nil {
+					continue // it is dying
+				}
+				again[th] = n
+			case th.delivering != nil, th.vfork != nil: // waits for home's decision, or for its child
+				p.giveBack(th)
+			case th.held:
+				p.giveBack(th)
+				if !pr.stopped {
+					th.held = false
+					p.cont(th, 0)
+				}
+			}
+		}
+	})
+	for th, n := range again {
+		go p.reattach(th, &n)
+	}
+}
+
+// giveBack restores what we have used of a thread. Tracer's thread.
+func (p *pod) giveBack(th *thread) {
+	if th.saved == nil {
+		return
+	}
+	_ = linux.SetRegs(th.here, &th.saved.regs) // ESRCH: it is dying
+	_ = linux.SetSigmask(th.here, th.saved.mask)
+	th.saved = nil
+	th.injecting.Store(false)
+}
+
+// A thread that stands in a ptrace stop instead of a notification has a number
+// of this kind for its trapped call: the kernel counts from a random number of
+// 64 bits, so that one of its own is like it, and of a thread that stands, cannot
+// be expected to happen.
+const (
+	standingCall = 0xa5c391e75b2d << 16
+	standingMask = 1<<22 - 1 // room for a thread's number here, PID_MAX_LIMIT
+)
+
+func isStanding(id uint64) bool { return id&^standingMask == standingCall&^uint64(standingMask) }
+
+// stand leaves a thread, which is in a call, standing until that has been
+// answered. Tracer's thread.
+func (p *pod) stand(th *thread) (linux.Notif, error) {
+	p.giveBack(th)
+	var r linux.Regs
+	if err := linux.GetRegs(th.here, &r); err != nil {
+		return linux.Notif{}, err
+	}
+	th.held, th.standing = true, true
+	return linux.Notif{
+		ID: standingCall&^uint64(standingMask) | uint64(th.here), PID: uint32(th.here), NR: int32(r.Orig_rax),
+		Args: [6]uint64{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9},
+	}, nil
+}
+
+// reattach makes the call again that a standing thread is in: home knows it by
+// its number and hands over its answer.
+func (p *pod) reattach(th *thread, n *linux.Notif) {
+	if err := p.takeLane(th); err != nil {
+		return // the session has ended, and with it the pod
+	}
+	th.mu.Lock()
+	if th.freezing { // it is about to move on
+		th.mu.Unlock()
+		return
+	}
+	th.attach, th.done = th.detached.Seq, th.detached.Done
+	th.detached = nil
+	th.notifID, th.args, th.special, th.sigwait = n.ID, n.Args, nil, false
+	th.entry = syscallfwd.Lookup(uint32(n.NR))
+	th.more, th.hasTemp, th.tempPending = false, false, false
+	th.calling = true // so that whoever freezes it waits until it is made
+	th.seq = 0
+	th.mu.Unlock()
+	th.mapped = 0
+	p.route(th, n)
+}
+
+// respondStanding finishes the call of a standing thread.
+func (p *pod) respondStanding(id uint64, ret int64) bool {
+	th := p.threadHere(int(id & standingMask))
+	if th == nil {
+		return false
+	}
+	return p.tr.Post(func() {
+		if !th.standing {
+			return
+		}
+		th.standing = false
+		var r linux.Regs
+		if err := linux.GetRegs(th.here, &r); err != nil {
+			return // it is dying
+		}
+		r.Rax = uint64(ret)
+		if err := linux.SetRegs(th.here, &r); err != nil {
+			return // likewise
+		}
+		if th.proc.isFreezing() || th.proc.stopped {
+			return // it stands already
+		}
+		th.held = false
+		p.cont(th, 0)
+	})
+}
+
+// capture makes the image of a process that stands still.
+func (p *pod) capture(pr *proc) (*checkpoint.Image, error) {
+	im := &checkpoint.Image{PID: pr.pid, Actions: map[int]checkpoint.Action{}}
+	var err error
+	if doErr := p.tr.Do(func() { err = p.captureThreads(pr, im) }); doErr != nil {
+		return nil, doErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	brk := im.Layout.Brk
+	maps, err := linux.Mappings(pr.body)
+	if err != nil {
+		return nil, err
+	}
+	hidden := []linux.Range{{Start: stubAddr, End: stubEnd}}
+	if err := im.CaptureMemory(pr.body, maps, hidden, func(m linux.Mapping) (checkpoint.File, bool) {
+		return p.origin(m.Dev, m.Ino)
+	}); err != nil {
+		return nil, err
+	}
+	im.Layout.Brk = brk
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	for sig, a := range pr.actions {
+		if a.Handler != signals.DefaultHandler || a.Flags != 0 {
+			im.Actions[sig] = a
+		}
+	}
+	return im, nil
+}
+
+func (p *pod) captureThreads(pr *proc, im *checkpoint.Image) error {
+	maps, err := linux.Mappings(pr.body)
+	if err != nil {
+		return err
+	}
+	vdso := vdsoOf(maps)
+	for _, th := range p.threadsOf(pr) {
+		t, err := p.captureThread(th, vdso, im)
+		if err != nil {
+			return err
+		}
+		im.Threads = append(im.Threads, t)
+	}
+	if im.Timers, err = p.captureTimers(pr); err != nil {
+		return err
+	}
+	if im.Pending, err = checkpoint.PendingSignals(pr.body, true); err != nil {
+		return err
+	}
+	uncarryAll(im.Pending)
+	return nil
+}
+
+func (p *pod) captureThread(th *thread, vdso []linux.Mapping, im *checkpoint.Image) (checkpoint.Thread, error) {
+	th.mu.Lock()
+	call := th.detached
+	th.mu.Unlock()
+	if th.saved == nil && call == nil {
+		if err := p.settle(th, vdso); err != nil {
+			return checkpoint.Thread{}, err
+		}
+	}
+	t, err := checkpoint.CaptureThread(th.here)
+	if err != nil {
+		return t, err
+	}
+	if th.saved != nil {
+		t.Regs, t.Mask = th.saved.regs, th.saved.mask
+	}
+	th.saved = &savedState{t.Regs, t.Mask}
+	t.TID, t.Call, t.Delivering = th.tid, call, th.delivering
+	if call == nil {
+		if int64(t.Regs.Orig_rax) == unix.SYS_RT_SIGTIMEDWAIT && int64(t.Regs.Rax) == -int64(unix.EINTR) && !deliverable(th.here) {
+			code := int64(-signals.ERESTARTNOINTR)
+			t.Regs.Rax = uint64(code)
+		}
+		rewind(&t.Regs)
+		th.saved.regs = t.Regs
+	}
+	th.injecting.Store(true)
+	if _, err := tracer.BlockSignals(th.here); err != nil {
+		return t, err
+	}
+	var brk *uint64
+	if th.tid == im.PID {
+		brk = &im.Layout.Brk
+	}
+	if err := checkpoint.CaptureInjected(th.here, p.body(), &t, brk); err != nil {
+		return t, err
+	}
+	uncarryAll(t.Pending)
+	return t, nil
+}
+
+func uncarryAll(sigs []signals.Info) {
+	for i := range sigs {
+		signals.Uncarry(sigs[i][:])
+	}
+}
+
+// rewind puts a thread that was stopped inside a system call back to its
+// syscall instruction, as the kernel does to restart it.
+func rewind(r *linux.Regs) {
+	if int64(r.Orig_rax) >= 0 && signals.IsRestart(int64(r.Rax)) {
+		r.Rax = r.Orig_rax
+		r.Rip -= 2
+	}
+	r.Orig_rax = ^uint64(0)
+}
+
+// settle steps a thread out of the vDSO: what it has read there belongs to
+// this node's time namespace.
+func (p *pod) settle(th *thread, vdso []linux.Mapping) error {
+	inside := func(rip uint64) bool {
+		for _, m := range vdso {
+			if m.Path == "[vdso]" && rip >= m.Start && rip < m.End {
+				return true
+			}
+		}
+		return false
+	}
+	var r linux.Regs
+	if err := linux.GetRegs(th.here, &r); err != nil {
+		return err
+	}
+	if !inside(r.Rip) {
+		return nil
+	}
+	mask, err := tracer.BlockSignals(th.here)
+	if err != nil {
+		return err
+	}
+	th.injecting.Store(true) // a fallback call of the vDSO is the kernel's here
+	for range 100000 {
+		if err := linux.Step(th.here); err != nil {
+			return err
+		}
+		if _, err := p.tr.Wait(th.here); err != nil {
+			return err
+		}
+		if err := linux.GetRegs(th.here, &r); err != nil {
+			return err
+		}
+		if !inside(r.Rip) {
+			return linux.SetSigmask(th.here, mask)
+		}
+	}
+	return errors.New("a thread does not leave the vDSO")
+}

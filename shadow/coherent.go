@@ -1,0 +1,110 @@
+package shadow
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"homing/syscallfwd"
+)
+
+// fileCall says what a call does with the files behind its descriptors: the
+// arguments that name one it reads, and one it changes, plus 1.
+type fileCall struct{ reads, writes int }
+
+// fileCalls are the calls that move data into or out of files, or change their size.
+var fileCalls = map[uint32]fileCall{
+	unix.SYS_READ:            {reads: 1},
+	unix.SYS_PREAD64:         {reads: 1},
+	unix.SYS_READV:           {reads: 1},
+	unix.SYS_PREADV:          {reads: 1},
+	unix.SYS_PREADV2:         {reads: 1},
+	unix.SYS_WRITE:           {writes: 1},
+	unix.SYS_PWRITE64:        {writes: 1},
+	unix.SYS_WRITEV:          {writes: 1},
+	unix.SYS_PWRITEV:         {writes: 1},
+	unix.SYS_PWRITEV2:        {writes: 1},
+	unix.SYS_FTRUNCATE:       {writes: 1},
+	unix.SYS_FALLOCATE:       {writes: 1},
+	unix.SYS_SENDFILE:        {reads: 2, writes: 1},
+	unix.SYS_SPLICE:          {reads: 1, writes: 3},
+	unix.SYS_COPY_FILE_RANGE: {reads: 1, writes: 3},
+	unix.SYS_LSEEK:           {reads: 1}, // SEEK_DATA, SEEK_HOLE
+}
+
+// executeFile executes a call that may concern files whose copies are away: what
+// was stored before is seen by it, and what it writes is seen after it.
+func (s *Supervisor) executeFile(th *thread, call *syscallfwd.Call) (int64, bool) {
+	c, ok := fileCalls[call.NR]
+	if !ok || s.shared.count.Load() == 0 {
+		ret, gone := s.execute(th, call)
+		if !gone && s.shared.count.Load() > 0 { // one may have left meanwhile
+			s.afterCall(th, call, c)
+		}
+		return ret, gone
+	}
+	for _, n := range []int{c.reads, c.writes} {
+		if n == 0 || call.NR == unix.SYS_LSEEK && call.Args[2] < unix.SEEK_DATA {
+			continue
+		}
+		if o := s.fileOf(th, int(int32(call.Args[n-1]))); o != nil {
+			if _, err := s.exchange(o, false); err != nil {
+				s.log.Error("copies of a shared file are not alike", "path", o.file.Path, "err", err)
+			}
+		}
+	}
+	ret, gone := s.execute(th, call)
+	if !gone {
+		s.afterCall(th, call, c)
+	}
+	return ret, gone
+}
+
+// afterCall brings what a call has written to the node.
+func (s *Supervisor) afterCall(th *thread, call *syscallfwd.Call, c fileCall) {
+	switch {
+	case c.writes > 0:
+		if o := s.fileOf(th, int(int32(call.Args[c.writes-1]))); o != nil {
+			s.push(o)
+		}
+	case call.NR == unix.SYS_TRUNCATE, call.NR == unix.SYS_CREAT,
+		call.NR == unix.SYS_OPEN && call.Args[1]&unix.O_TRUNC != 0,
+		call.NR == unix.SYS_OPENAT && call.Args[2]&unix.O_TRUNC != 0,
+		call.NR == unix.SYS_OPENAT2: // by name
+		for _, o := range s.awayFiles() {
+			if o.resized() {
+				s.push(o)
+			}
+		}
+	}
+}
+
+func (s *Supervisor) push(o *sharedFile) {
+	o.mu.Lock()
+	o.touched = true
+	o.mu.Unlock()
+	if _, err := s.exchange(o, false); err != nil {
+		s.log.Error("copies of a shared file are not alike", "path", o.file.Path, "err", err)
+	}
+}
+
+// resized tells whether the file has another size than its copy.
+func (o *sharedFile) resized() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.copy == nil {
+		return false
+	}
+	size, err := sizeOf(o.fd)
+	return err == nil && size != o.copy.Size()
+}
+
+// fileOf finds the file behind a thread's descriptor among those whose copies
+// are away.
+func (s *Supervisor) fileOf(th *thread, fd int) *sharedFile {
+	var st unix.Stat_t
+	if unix.Stat("/proc/"+strconv.Itoa(th.tid)+"/fd/"+strconv.Itoa(fd), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil
+	}
+	return s.awayFile(identity(&st))
+}

@@ -1,0 +1,575 @@
+package shadow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"homing/checkpoint"
+	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/tracer"
+	"homing/signals"
+)
+
+// Leaving home at any instant. The process is seized with all its threads,
+// captured, and built at the node while it stands still here. Only when that is
+// done its body becomes the shadow; until then it can run on as it was.
+
+// departing is a process on its way out.
+type departing struct {
+	p       *process
+	threads []*departingThread // the leader first
+	img     protocol.ProcImage
+	pages   []byte
+	maps    []linux.Mapping
+	booted  bool // stub and arena are mapped
+	ignored uint64
+	caught  uint64
+	fds     uint64 // signals that its signalfds read
+}
+
+type departingThread struct {
+	th      *thread
+	held    *tracer.Held
+	swallow []signals.Info // signals that came while it was being stopped
+	rseq    linux.Rseq
+}
+
+// depart moves a process at home, and those that share memory with it, to a node.
+func (m *move) depart(ctx context.Context, pid int) error {
+	s := m.s
+	pids, err := s.homeFamily(pid)
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if err := movable(pid); err != nil {
+			return err
+		}
+	}
+	start := time.Now()
+	var group []*departing
+	var capErr error
+	if err := s.tr.Do(func() {
+		for _, pid := range pids {
+			d, err := s.seize(pid)
+			if d != nil {
+				group = append(group, d)
+			}
+			if err != nil {
+				capErr = err
+				return
+			}
+		}
+		for _, d := range group {
+			if capErr = s.capture(d); capErr != nil {
+				return
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	if capErr == nil {
+		capErr = s.sendOut(ctx, m.to, group)
+	}
+	var refs protocol.ProcRefs
+	if err := s.tr.Do(func() {
+		if capErr != nil {
+			for _, d := range group {
+				s.undo(d)
+			}
+			return
+		}
+		for _, d := range group {
+			refs.Procs = append(refs.Procs, d.p.ref())
+			capErr = s.become(d, m.to)
+			if capErr != nil {
+				return
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	if capErr != nil {
+		return capErr
+	}
+	s.tellNode(m.to, protocol.Run, refs)
+	freeze := time.Since(start)
+	m.report.Freeze = max(m.report.Freeze, freeze)
+	m.report.From = Home
+	for _, d := range group {
+		m.report.PIDs = append(m.report.PIDs, d.p.pid)
+		m.report.Bytes += uint64(len(d.pages))
+	}
+	m.report.Pages = m.report.Bytes / checkpoint.PageSize
+	return nil
+}
+
+// homeFamily lists the processes at home that share anonymous memory with pid,
+// and pid.
+func (s *Supervisor) homeFamily(pid int) ([]int, error) {
+	objects := func(pid int) (map[uint64]bool, error) {
+		maps, err := linux.Mappings(pid)
+		if err != nil {
+			return nil, fmt.Errorf("read mappings: %w", err)
+		}
+		var in map[uint64]bool
+		for _, v := range maps {
+			if v.Shared && checkpoint.IsSharedObject(v.Path) {
+				if in == nil {
+					in = map[uint64]bool{}
+				}
+				in[v.Ino] = true
+			}
+		}
+		return in, nil
+	}
+	own, err := objects(pid)
+	if err != nil || own == nil {
+		return []int{pid}, err
+	}
+	t := readProcesses()
+	others := map[int]map[uint64]bool{}
+	for other := range t.stats {
+		if other == pid || !s.isNative(t, other) {
+			continue
+		}
+		if in, err := objects(other); err == nil && in != nil {
+			others[other] = in
+		}
+	}
+	in, reached := []int{pid}, own
+	for grown := true; grown; {
+		grown = false
+		for other, has := range others {
+			if slices.Contains(in, other) {
+				continue
+			}
+			for o := range has {
+				if reached[o] {
+					in, grown = append(in, other), true
+					for o := range has {
+						reached[o] = true
+					}
+					break
+				}
+			}
+		}
+	}
+	return in, nil
+}
+
+// movable refuses what cannot leave, with the reason.
+func movable(pid int) error {
+	dir := "/proc/" + strconv.Itoa(pid)
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return unix.ESRCH
+	}
+	for line := range strings.Lines(string(status)) {
+		key, val, _ := strings.Cut(strings.TrimSpace(line), ":")
+		val = strings.TrimSpace(val)
+		switch key {
+		case "State":
+			switch val[0] {
+			case 'Z', 'X':
+				return unix.ESRCH
+			case 'T':
+				return errors.New("it is stopped by job control; continue it first (fg, bg, kill -CONT)")
+			case 't':
+				return errors.New("another program traces it (a debugger, strace)")
+			}
+		case "TracerPid":
+			if val != "0" {
+				return fmt.Errorf("process %s traces it (a debugger, strace)", val)
+			}
+		case "Seccomp":
+			if val != "0" {
+				return errors.New("it has a seccomp filter, which holds at home only")
+			}
+		}
+	}
+	return nil
+}
+
+// seize stops all threads of a process. Tracer's thread.
+func (s *Supervisor) seize(pid int) (*departing, error) {
+	d := &departing{p: s.process(pid)}
+	if d.p == nil {
+		d.p = s.adopt(pid)
+	}
+	if d.p.getState() != home {
+		return nil, fmt.Errorf("process %d is %v", pid, d.p.getState())
+	}
+	known := map[int]*departingThread{}
+	for changed := true; changed; {
+		changed = false
+		tids, err := threadIDs(pid)
+		if err != nil {
+			return d, err
+		}
+		var fresh []*departingThread
+		for _, tid := range tids {
+			if known[tid] != nil {
+				continue
+			}
+			if err := linux.Seize(tid, 0); err != nil {
+				if err == unix.ESRCH {
+					continue // it has ended, or is just ending: the list will show
+				}
+				return d, fmt.Errorf("trace thread %d: %w (does kernel.yama.ptrace_scope forbid it, or may its user not read the program?)", tid, err)
+			}
+			t := &departingThread{th: &thread{tid: tid, proc: d.p}}
+			known[tid] = t
+			d.threads = append(d.threads, t)
+			fresh = append(fresh, t)
+			changed = true
+			if err := linux.Interrupt(tid); err != nil && err != unix.ESRCH {
+				return d, fmt.Errorf("stop thread %d: %w", tid, err)
+			}
+		}
+		for _, t := range fresh {
+			if err := s.stopThread(t); err != nil {
+				return d, fmt.Errorf("stop thread %d: %w", t.th.tid, err)
+			}
+		}
+	}
+	slices.SortFunc(d.threads, func(a, b *departingThread) int {
+		switch pid {
+		case a.th.tid:
+			return -1
+		case b.th.tid:
+			return 1
+		}
+		return a.th.tid - b.th.tid
+	})
+	if len(d.threads) == 0 || d.threads[0].th.tid != pid {
+		return d, unix.ESRCH
+	}
+	return d, nil
+}
+
+// stopThread waits until a seized thread stands. Signals that come first are
+// kept: they are made again when it runs on, here or as a shadow.
+func (s *Supervisor) stopThread(t *departingThread) error {
+	for {
+		ws, err := s.tr.Wait(t.th.tid)
+		if err != nil {
+			return err
+		}
+		if linux.Event(ws) == linux.EventStop {
+			if sig := ws.StopSignal(); sig != unix.SIGTRAP {
+				return errors.New("it is stopped by job control; continue it first (fg, bg, kill -CONT)")
+			}
+			return nil
+		}
+		if linux.Event(ws) == 0 {
+			var info signals.Info
+			if linux.GetSiginfo(t.th.tid, &info) == nil {
+				t.swallow = append(t.swallow, info)
+			}
+		}
+		if err := linux.Cont(t.th.tid, 0); err != nil {
+			return err
+		}
+	}
+}
+
+func threadIDs(pid int) ([]int, error) {
+	entries, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
+	if err != nil {
+		return nil, unix.ESRCH
+	}
+	var tids []int
+	for _, e := range entries {
+		if tid, err := strconv.Atoi(e.Name()); err == nil {
+			tids = append(tids, tid)
+		}
+	}
+	return tids, nil
+}
+
+// capture makes the image of a seized process. Tracer's thread.
+func (s *Supervisor) capture(d *departing) error {
+	p, leader := d.p, d.threads[0]
+	maps, err := linux.Mappings(p.pid)
+	if err != nil {
+		return fmt.Errorf("read mappings: %w", err)
+	}
+	var vdso []linux.Mapping
+	for _, m := range maps {
+		if m.Path == "[vdso]" {
+			vdso = append(vdso, m)
+		}
+	}
+	im := &d.img.Image
+	im.PID, d.img.Gen = p.pid, p.gen
+	for _, t := range d.threads {
+		if _, err := s.tr.StepOut(t.th.tid, vdso); err != nil {
+			return err
+		}
+		if t.held, err = tracer.Hold(t.th.tid); err != nil {
+			return err
+		}
+		const compatCS = 0x23
+		if t.held.Regs.Cs == compatCS {
+			return errCompat
+		}
+		ct, err := checkpoint.CaptureThread(t.th.tid)
+		if err != nil {
+			return err
+		}
+		t.rseq = ct.Rseq
+		ct.Mask, ct.Pending = t.held.Mask, nil // what is pending arrives when the shadow runs
+		ct.Regs = t.held.Regs
+		inCall(&ct)
+		im.Threads = append(im.Threads, ct)
+	}
+	place, err := freeRange(maps, arenaSize+1<<20)
+	if err != nil {
+		return err
+	}
+	p.stub, p.arena = place, place+1<<20
+	if err := s.boot(d, maps); err != nil {
+		return err
+	}
+	var brk uint64
+	for i, t := range d.threads {
+		to := &brk
+		if i > 0 {
+			to = nil
+		}
+		if err := checkpoint.CaptureInjected(t.th.tid, s.body(t.th), &im.Threads[i], to); err != nil {
+			return err
+		}
+	}
+	body := s.body(leader.th)
+	if im.Actions, err = checkpoint.CaptureActions(p.pid, body); err != nil {
+		return err
+	}
+	hidden := []linux.Range{{Start: p.stub, End: p.arena + arenaSize}}
+	if err := im.CaptureMemory(p.pid, maps, hidden, s.files.resolver(p.pid)); err != nil {
+		return err
+	}
+	im.Layout.Brk = brk
+	if err := im.CaptureLimits(p.pid); err != nil {
+		return err
+	}
+	st, err := linux.ReadStatus(p.pid)
+	if err != nil {
+		return err
+	}
+	d.caught = st.SigCgt
+	d.ignored = (signals.DefaultIgnored | st.SigIgn) &^ st.SigCgt
+	d.fds = signalDescriptors(p.pid)
+	d.maps = maps
+	d.pages = make([]byte, im.PageBytes())
+	return im.ReadPages(p.pid, d.pages)
+}
+
+// inCall makes of a thread, interrupted in a call, one that makes the call
+// again where it arrives.
+func inCall(t *checkpoint.Thread) {
+	r := &t.Regs
+	ret := int64(r.Rax)
+	switch {
+	case int64(r.Orig_rax) < 0:
+		return
+	case partial(r): // some of it is done: the rest will be, unless a signal comes
+		t.Call = &checkpoint.Call{Done: r.Rax}
+		return
+	case ret == -int64(unix.EINTR) && waits(r.Orig_rax):
+		r.Rax, r.Rip = r.Orig_rax, r.Rip-2
+	case signals.IsRestart(ret):
+		r.Rax, r.Rip = r.Orig_rax, r.Rip-2
+	}
+	r.Orig_rax = ^uint64(0)
+}
+
+// waits tells whether a call ends with EINTR when it is merely interrupted,
+// without a signal for the program; signal(7) lists them.
+func waits(nr uint64) bool {
+	switch nr {
+	case unix.SYS_EPOLL_WAIT, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_PWAIT2, unix.SYS_SEMOP, unix.SYS_SEMTIMEDOP,
+		unix.SYS_RT_SIGTIMEDWAIT, unix.SYS_IO_GETEVENTS, unix.SYS_MSGRCV, unix.SYS_MSGSND, unix.SYS_RECVFROM,
+		unix.SYS_RECVMSG, unix.SYS_RECVMMSG, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_ACCEPT,
+		unix.SYS_ACCEPT4, unix.SYS_CONNECT:
+		return true
+	}
+	return false
+}
+
+// boot gives a seized process stub and arena, and each thread its slot.
+func (s *Supervisor) boot(d *departing, maps []linux.Mapping) error {
+	leader := d.threads[0].th
+	lower, err := raiseLimit(d.p.pid, unix.RLIMIT_AS)
+	if err != nil {
+		return err
+	}
+	defer lower()
+	native, err := tracer.NewNative(s.tr, d.p.pid)
+	if err != nil {
+		return err
+	}
+	if _, err := native.Inject(leader.tid, []tracer.Call{
+		tracer.C(unix.SYS_MMAP, d.p.stub, checkpoint.PageSize, unix.PROT_READ|unix.PROT_EXEC,
+			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uint64(0), 0),
+	}); err != nil {
+		return fmt.Errorf("map the stub: %w", err)
+	}
+	d.booted = true
+	if _, err := native.Inject(leader.tid, []tracer.Call{tracer.C(unix.SYS_SHMAT, uint64(s.arena.shm.ID), d.p.arena, 0)}); err != nil {
+		return fmt.Errorf("map the arena (a limit on address space, ulimit -v, must leave room for 8 GiB of unused addresses): %w", err)
+	}
+	mem, err := os.OpenFile("/proc/"+strconv.Itoa(d.p.pid)+"/mem", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	if _, err := mem.WriteAt(s.code, int64(d.p.stub)); err != nil {
+		return fmt.Errorf("write the stub: %w", err)
+	}
+	for _, t := range d.threads {
+		slot, err := s.arena.alloc()
+		if err != nil {
+			return err
+		}
+		t.th.slot, t.th.hasSlot = slot, true
+		if _, err := tracer.BlockSignals(t.th.tid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// signalDescriptors is the set of signals that a process's signalfds read.
+func signalDescriptors(pid int) uint64 {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	set := uint64(0)
+	for _, e := range entries {
+		if l, err := os.Readlink(dir + "/" + e.Name()); err != nil || l != "anon_inode:[signalfd]" {
+			continue
+		}
+		info, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/fdinfo/" + e.Name())
+		if err != nil {
+			continue
+		}
+		if _, mask, ok := strings.Cut(string(info), "sigmask:"); ok {
+			word, _, _ := strings.Cut(strings.TrimSpace(mask), "\n")
+			v, err := strconv.ParseUint(word, 16, 64)
+			if err == nil {
+				set |= v
+			}
+		}
+	}
+	return set
+}
+
+// sendOut builds the processes at the node.
+func (s *Supervisor) sendOut(ctx context.Context, to *site, group []*departing) error {
+	procs := make([]protocol.ProcImage, len(group))
+	pages := make([][]byte, len(group))
+	for i, d := range group {
+		procs[i], pages[i] = d.img, d.pages
+	}
+	return s.arrive(ctx, to, procs, pages)
+}
+
+// become turns a seized process, whose guest stands at the node, into a shadow
+// and lets it serve. Tracer's thread.
+func (s *Supervisor) become(d *departing, to *site) error {
+	p, leader := d.p, d.threads[0]
+	for _, t := range d.threads {
+		if err := linux.SetOptions(t.th.tid, traceOptions); err != nil {
+			return fmt.Errorf("thread %d: %w", t.th.tid, err)
+		}
+	}
+	p.caught, p.wanted, p.ignored = d.caught, 0, d.ignored
+	p.signalfd.Store(d.fds)
+	p.stopped = false
+	for _, t := range d.threads {
+		calls := []tracer.Call{
+			tracer.C(unix.SYS_SET_ROBUST_LIST, 0, 24),
+			tracer.C(unix.SYS_SET_TID_ADDRESS, 0),
+		}
+		if t.rseq.Addr != 0 {
+			const unregister = 1
+			calls = append(calls, tracer.C(unix.SYS_RSEQ, t.rseq.Addr, uint64(t.rseq.Size), unregister, uint64(t.rseq.Signature)))
+		}
+		if _, err := s.body(t.th).Inject(t.th.tid, calls); err != nil {
+			return err
+		}
+	}
+	if err := s.empty(leader.th, d.img.Image.Layout.ArgStart, d.maps); err != nil {
+		return err
+	}
+	p.visits.Add(1) // the tracer sees its end from now on
+	p.at.Store(to)
+	p.setState(away)
+	for _, t := range d.threads {
+		s.add(t.th)
+	}
+	for _, t := range d.threads {
+		if err := s.enterLoop(t.th); err != nil {
+			return err
+		}
+		s.traceLog.note(t.th.tid, "+++ leaves for %s +++", to.name)
+		for i := range t.swallow {
+			info := t.swallow[i]
+			s.signalID++
+			directed := signals.Code(&info) == siTkill
+			s.unacked[s.signalID] = unackedSignal{p.pid, t.th.tid, directed, info}
+			p.send(protocol.Signal, protocol.SignalMessage{
+				ID: s.signalID, PID: p.pid, TID: t.th.tid, Gen: p.gen, Directed: directed, Info: info[:],
+				SignalFD: d.fds&signals.Bit(signals.Signo(&info)) != 0,
+			})
+		}
+		s.cont(t.th, 0)
+	}
+	s.describe(p)
+	return nil
+}
+
+// undo lets a seized process run on as if nothing had happened. Tracer's thread.
+func (s *Supervisor) undo(d *departing) {
+	if d.booted {
+		if native, err := tracer.NewNative(s.tr, d.p.pid); err == nil {
+			if _, err := native.Inject(d.threads[0].th.tid, []tracer.Call{
+				tracer.C(unix.SYS_MUNMAP, d.p.stub, d.p.arena+arenaSize-d.p.stub),
+			}); err != nil {
+				s.log.Error("stub not removed", "pid", d.p.pid, "err", err)
+			}
+		}
+	}
+	for _, t := range d.threads {
+		if t.th.hasSlot {
+			s.arena.release(t.th.slot)
+		}
+		if t.held != nil {
+			if err := t.held.Release(s.tr); err != nil && !errors.Is(err, unix.ESRCH) {
+				s.log.Error("thread not put back", "tid", t.th.tid, "err", err)
+			}
+		}
+		if err := linux.Detach(t.th.tid, 0); err != nil && err != unix.ESRCH {
+			s.log.Error("thread not released", "tid", t.th.tid, "err", err)
+		}
+		for i := range t.swallow {
+			info := &t.swallow[i]
+			if err := linux.QueueThreadSignal(d.p.pid, t.th.tid, signals.Signo(info), info); err != nil {
+				_ = unix.Tgkill(d.p.pid, t.th.tid, unix.Signal(signals.Signo(info))) // ESRCH: it is dying
+			}
+		}
+	}
+}

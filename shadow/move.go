@@ -1,0 +1,396 @@
+package shadow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"homing/internal/protocol"
+	"homing/node"
+	"homing/signals"
+)
+
+// Moving. Home decides, and is the only one who does:
+//
+//  1. The processes, and those that share memory with them, are stopped and
+//     captured where they are (home: depart.go; a node: Take).
+//  2. They are built at the destination, and stand still there.
+//  3. Home records that they are there now. Before, whatever fails, they run on
+//     where they were; from here on they are the destination's.
+//  4. The destination lets them run, what is left at the source is dropped.
+//
+// One move of a job is made at a time.
+
+// Home is the destination of those who return.
+const Home = "home"
+
+// Move moves processes of the job. It returns an error for what it could not
+// move; what it could is in the report.
+func (s *Supervisor) Move(ctx context.Context, req node.MoveRequest, progress func(node.MoveEvent)) (node.MoveReport, error) {
+	start := time.Now()
+	if progress == nil {
+		progress = func(node.MoveEvent) {}
+	}
+	m := &move{s: s, req: req, progress: progress, report: node.MoveReport{To: req.To, Strategy: "stop"}}
+	if req.To != Home {
+		at, err := s.reach(ctx, req.To)
+		if err != nil {
+			return m.report, err
+		}
+		m.to = at
+	}
+	pids, err := s.chosen(req)
+	if err != nil {
+		return m.report, err
+	}
+	var errs error
+	for _, pid := range pids {
+		if slices.Contains(m.report.PIDs, pid) {
+			continue // it came along with another
+		}
+		if err := m.one(ctx, pid); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("process %d: %w", pid, err))
+		}
+	}
+	m.report.Total = time.Since(start)
+	return m.report, errs
+}
+
+// move is a request being served.
+type move struct {
+	s        *Supervisor
+	req      node.MoveRequest
+	to       *site // nil: home
+	progress func(node.MoveEvent)
+	report   node.MoveReport
+}
+
+// chosen lists the processes that a request means, parents first.
+func (s *Supervisor) chosen(req node.MoveRequest) ([]int, error) {
+	t := readProcesses()
+	var all []int
+	add := func(pid int) {
+		if !slices.Contains(all, pid) {
+			all = append(all, pid)
+		}
+	}
+	if req.All {
+		s.mu.RLock()
+		for pid := range s.procs {
+			add(pid)
+		}
+		s.mu.RUnlock()
+		slices.Sort(all)
+	}
+	for _, pid := range req.PIDs {
+		if s.process(pid) == nil && !s.isNative(t, pid) {
+			return nil, fmt.Errorf("process %d is not of this job", pid)
+		}
+		add(pid)
+	}
+	if req.Tree || req.All {
+		for _, pid := range slices.Clone(all) {
+			for _, d := range t.descendants(pid) {
+				add(d)
+			}
+		}
+	}
+	if req.From != "" {
+		all = slices.DeleteFunc(all, func(pid int) bool {
+			p := s.process(pid)
+			return p == nil || p.getState() != away || p.site().name != req.From
+		})
+	}
+	return all, nil
+}
+
+// isNative tells whether a process descends from one of the job's.
+func (s *Supervisor) isNative(t processes, pid int) bool {
+	for range 1000 {
+		st, ok := t.stats[pid]
+		if !ok || pid <= 1 {
+			return false
+		}
+		if s.process(pid) != nil {
+			return true
+		}
+		pid = st.PPID
+	}
+	return false
+}
+
+// one moves one process, and those that must come along.
+func (m *move) one(ctx context.Context, pid int) error {
+	s := m.s
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	p := s.process(pid)
+	at := (*site)(nil)
+	if p != nil && p.getState() != home {
+		if p.getState() != away {
+			return errors.New("it is just being started")
+		}
+		at = p.site()
+	}
+	switch {
+	case at == m.to:
+		return nil
+	case m.to == nil:
+		return m.return_(ctx, p, at)
+	case at == nil:
+		return m.depart(ctx, pid)
+	default:
+		return m.across(ctx, p, at)
+	}
+}
+
+// freezeRequest bounds a node's answer to Take; it gives up before.
+const freezeRequest = 60 * time.Second
+
+// take has a node stop processes and hand them over.
+func (s *Supervisor) take(ctx context.Context, p *process, at *site, reason string) (*protocol.TakeReply, protocol.ProcRefs, error) {
+	ctx, cancel := context.WithTimeout(ctx, freezeRequest)
+	defer cancel()
+	var reply protocol.TakeReply
+	var refs protocol.ProcRefs
+	if err := at.sess.Request(ctx, protocol.Take, protocol.TakeRequest{ProcRef: p.ref(), Reason: reason}, &reply); err != nil {
+		return nil, refs, err
+	}
+	for i := range reply.Procs {
+		refs.Procs = append(refs.Procs, protocol.ProcRef{PID: reply.Procs[i].Image.PID, Gen: reply.Procs[i].Gen})
+	}
+	return &reply, refs, nil
+}
+
+// tellNode makes a request that cannot fail but with the session.
+func (s *Supervisor) tellNode(at *site, typ string, refs protocol.ProcRefs) {
+	ctx, cancel := context.WithTimeout(at.sess.Context(), freezeRequest)
+	defer cancel()
+	if err := at.sess.Request(ctx, typ, refs, &protocol.Empty{}); err != nil {
+		s.log.Debug("node not told", "node", at.name, "type", typ, "err", err)
+	}
+}
+
+// return_ brings a process home.
+func (m *move) return_(ctx context.Context, p *process, at *site) error {
+	start := time.Now()
+	if err := m.s.bring(ctx, p, at, "recalled", &m.report); err != nil {
+		return err
+	}
+	m.report.From = at.name
+	m.report.Freeze = max(m.report.Freeze, time.Since(start))
+	return nil
+}
+
+// bring brings a process, and those that share memory with it, home. moving is held.
+func (s *Supervisor) bring(ctx context.Context, p *process, at *site, reason string, report *node.MoveReport) error {
+	taken, refs, err := s.take(ctx, p, at, reason)
+	if err != nil {
+		return err
+	}
+	if err := s.fetch(ctx, at, taken.Procs, reason); err != nil {
+		s.thaw(at, refs)
+		return err
+	}
+	s.tellNode(at, protocol.Gone, refs)
+	if report != nil {
+		for i := range taken.Procs {
+			report.PIDs = append(report.PIDs, refs.Procs[i].PID)
+			report.Bytes += taken.Procs[i].Image.PageBytes()
+		}
+		report.Pages = report.Bytes / 4096
+	}
+	return nil
+}
+
+// thaw lets processes run on at a node that were to leave it.
+func (s *Supervisor) thaw(at *site, refs protocol.ProcRefs) {
+	s.tellNode(at, protocol.Thaw, refs)
+	_ = s.tr.Do(func() { s.resend(refs) }) // ErrClosed: the job has ended
+}
+
+// answerTime is how long the session outlives the job's last process at least,
+// if that came home: the node is to hear that it did.
+const answerTime = 20 * time.Millisecond
+
+// wantHome serves WantHome.
+func (s *Supervisor) wantHome(at *site, ctx context.Context, req protocol.WantHomeRequest) (any, error) {
+	s.homing.Add(1)
+	defer time.AfterFunc(answerTime, s.homing.Done)
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	p := s.process(req.PID)
+	if p == nil || p.gen != req.Gen || p.getState() != away || p.site() != at {
+		return protocol.Empty{}, nil // it is elsewhere by now, or has ended
+	}
+	if err := s.bring(ctx, p, at, req.Reason, nil); err != nil {
+		if s.process(req.PID) != p {
+			return protocol.Empty{}, nil // it has ended
+		}
+		return nil, err
+	}
+	return protocol.Empty{}, nil
+}
+
+// resend sends signals again that a pod has not taken over: it did not listen
+// while it handed the process over. Tracer's thread.
+func (s *Supervisor) resend(refs protocol.ProcRefs) {
+	var ids []uint64
+	for id, l := range s.unacked {
+		for _, ref := range refs.Procs {
+			if l.pid == ref.PID {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		l := s.unacked[id]
+		p := s.process(l.pid)
+		if p == nil {
+			continue
+		}
+		p.send(protocol.Signal, protocol.SignalMessage{
+			ID: id, PID: l.pid, TID: l.tid, Gen: p.gen, Directed: l.directed, Info: l.info[:],
+			SignalFD: p.signalfd.Load()&signals.Bit(signals.Signo(&l.info)) != 0,
+		})
+	}
+}
+
+// across moves a process from one node to another.
+func (m *move) across(ctx context.Context, p *process, at *site) error {
+	s := m.s
+	taken, refs, err := s.take(ctx, p, at, "moves to "+m.to.name)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	images := imagesOf(taken.Procs)
+	if err := s.settleShared(images); err != nil {
+		s.thaw(at, refs)
+		return err
+	}
+	if err := m.relay(ctx, at, taken); err != nil {
+		s.sharedIsAt(images, at)
+		s.thaw(at, refs)
+		return err
+	}
+	if err := s.commit(refs, m.to, taken.Procs); err != nil {
+		s.tellNode(m.to, protocol.Gone, refs)
+		s.sharedIsAt(images, at)
+		s.thaw(at, refs)
+		return err
+	}
+	s.sharedIsAt(images, m.to)
+	s.tellNode(m.to, protocol.Run, refs)
+	m.report.Freeze = max(m.report.Freeze, time.Since(start))
+	s.tellNode(at, protocol.Gone, refs)
+	m.report.From, m.report.Via = at.name, Home
+	for i := range taken.Procs {
+		m.report.PIDs = append(m.report.PIDs, refs.Procs[i].PID)
+		m.report.Bytes += taken.Procs[i].Image.PageBytes()
+	}
+	m.report.Pages = m.report.Bytes / 4096
+	return nil
+}
+
+// relay carries what one node has handed over to another, by way of home.
+func (m *move) relay(ctx context.Context, at *site, taken *protocol.TakeReply) error {
+	pages := make([][]byte, len(taken.Procs))
+	for i := range taken.Procs {
+		img := &taken.Procs[i]
+		var err error
+		if pages[i], err = img.Image.MakePages(); err != nil {
+			return err
+		}
+		if img.Bulk != 0 {
+			if err := at.sess.BulkRecv(ctx, img.Bulk, pages[i]); err != nil {
+				return fmt.Errorf("pages of process %d from node %s: %w", img.Image.PID, at.name, err)
+			}
+		}
+	}
+	return m.s.arrive(ctx, m.to, taken.Procs, pages)
+}
+
+// arrive builds processes at a node, where they stand still.
+func (s *Supervisor) arrive(ctx context.Context, to *site, procs []protocol.ProcImage, pages [][]byte) error {
+	req := protocol.ArriveRequest{Procs: procs, Seq: s.lastSeq(procs)}
+	for i := range procs {
+		procs[i].Bulk = 0
+		if len(pages[i]) > 0 {
+			procs[i].Bulk = to.sess.NextBulkID()
+		}
+	}
+	if err := s.tr.Do(func() {
+		for i := range procs {
+			if p := s.process(procs[i].Image.PID); p != nil {
+				procs[i].Stopped = p.stopped
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	go func() {
+		for i := range procs {
+			if procs[i].Bulk != 0 {
+				s.sendBulk(to, procs[i].Bulk, pages[i])
+			}
+		}
+	}()
+	if err := to.sess.Request(ctx, protocol.Arrive, req, &protocol.Empty{}); err != nil {
+		return fmt.Errorf("node %s cannot take it: %w", to.name, err)
+	}
+	return nil
+}
+
+// lastSeq is the largest number of a call of the threads so far.
+func (s *Supervisor) lastSeq(procs []protocol.ProcImage) uint64 {
+	last := uint64(0)
+	for i := range procs {
+		for j := range procs[i].Image.Threads {
+			if th := s.thread(procs[i].Image.Threads[j].TID); th != nil {
+				th.useMu.Lock()
+				last = max(last, th.pend.claimed, th.pend.held)
+				th.useMu.Unlock()
+			}
+			if c := procs[i].Image.Threads[j].Call; c != nil {
+				last = max(last, c.Seq)
+			}
+		}
+	}
+	return last
+}
+
+// commit records that processes are at another node now: from here on they run
+// there or nowhere. It fails if one of them has ended.
+func (s *Supervisor) commit(refs protocol.ProcRefs, to *site, sent []protocol.ProcImage) error {
+	var err error
+	if doErr := s.tr.Do(func() {
+		for _, ref := range refs.Procs {
+			if p := s.process(ref.PID); p == nil || p.gen != ref.Gen {
+				err = fmt.Errorf("process %d ended meanwhile: %w", ref.PID, unix.ESRCH)
+				return
+			}
+		}
+		for i, ref := range refs.Procs {
+			p := s.process(ref.PID)
+			p.at.Store(to)
+			s.traceLog.note(p.pid, "+++ moves to %s +++", to.name)
+			if p.stopped != sent[i].Stopped {
+				typ := protocol.Continue
+				if p.stopped {
+					typ = protocol.Stop
+				}
+				p.send(typ, p.ref())
+			}
+		}
+		s.resend(refs)
+	}); doErr != nil {
+		return doErr
+	}
+	return err
+}
