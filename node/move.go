@@ -75,6 +75,17 @@ type MoveFailure struct {
 	NotHeld bool   `json:"not_held,omitempty"` // no job has such a process
 }
 
+// A MoveError is why one process has not moved.
+type MoveError struct {
+	PID int
+	Err error
+}
+
+func (e *MoveError) Error() string { return fmt.Sprintf("process %d: %v", e.PID, e.Err) }
+
+// Unwrap gives the cause.
+func (e *MoveError) Unwrap() error { return e.Err }
+
 // A MoveLine is one line of a supervisor's answer to "move" and "release"; one
 // field is set.
 type MoveLine struct {

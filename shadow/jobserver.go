@@ -22,9 +22,9 @@ import (
 // mover moves the processes of a job and lets go of them.
 type mover interface {
 	// Move moves one process, with Tree its descendants, and all that cannot be
-	// parted from them. Moving it to where it is already succeeds; the report
-	// says so by From and To. Several reasons may be joined in the error. When
-	// ctx ends, a move that has not been committed is undone.
+	// parted from them. The report names those who moved: nobody, if they were
+	// there already. The error joins a *node.MoveError for each that did not.
+	// When ctx ends, a move that has not been committed is undone.
 	Move(ctx context.Context, req node.MoveRequest, progress func(node.MoveEvent)) (node.MoveReport, error)
 	// Release lets go of processes that are at home.
 	Release(pids []int, tree bool) error
@@ -161,11 +161,19 @@ func (j *jobServer) move(ctx context.Context, op string, req node.MoveRequest, o
 		if err == nil && op == "release" {
 			err = j.mover.Release(one.PIDs, req.Tree)
 		}
-		if err != nil {
-			j.log.Info("not moved", "pid", pid, "to", req.To, "err", err)
-			for _, e := range unjoin(err) {
-				out.fail(e, pid)
+		if err == nil && len(rep.PIDs) == 0 { // there was nothing to do
+			rep.PIDs, rep.From, rep.To = one.PIDs, req.To, req.To
+		}
+		for _, e := range unjoin(err) {
+			at := pid
+			var failed *node.MoveError
+			if errors.As(e, &failed) {
+				at, e = failed.PID, failed.Err
 			}
+			j.log.Info("not moved", "pid", at, "to", req.To, "err", e)
+			out.fail(e, at)
+		}
+		if len(rep.PIDs) == 0 {
 			continue
 		}
 		for _, p := range rep.PIDs {
@@ -198,6 +206,9 @@ func (j *jobServer) next(req *node.MoveRequest, tried map[int]bool) (int, bool) 
 
 // unjoin takes the errors out of an errors.Join.
 func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
 	if j, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error
 		for _, e := range j.Unwrap() {

@@ -30,14 +30,19 @@ func (m *fakeMover) Move(ctx context.Context, req node.MoveRequest, progress fun
 	if pid > 900 {
 		return node.MoveReport{}, errors.Join(errors.New("it is busy"), errors.New("it is large"))
 	}
+	if pid == 13 {
+		return node.MoveReport{To: req.To}, nil // it is there
+	}
 	rep := node.MoveReport{PIDs: req.PIDs, From: "n1", To: req.To}
-	if pid == 10 {
+	var err error
+	if pid == 10 && m.family != nil {
 		rep.PIDs = append(rep.PIDs, m.family...)
+		err = &node.MoveError{PID: 77, Err: errors.New("a child that stays")}
 	}
 	for range 1000 { // far more than anybody reads
 		progress(node.MoveEvent{PIDs: rep.PIDs, Phase: "freeze"})
 	}
-	return rep, nil
+	return rep, err
 }
 
 func (m *fakeMover) Release(pids []int, _ bool) error {
@@ -74,7 +79,8 @@ func TestJobServerMoves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(m.asked, []int{13, 901, 10}) || len(res.Moved) != 2 || len(res.Failed) != 2 || res.Failed[1].Why != "it is large" {
+	if !slices.Equal(m.asked, []int{13, 901, 10}) || len(res.Moved) != 2 || len(res.Failed) != 3 || res.Failed[1].Why != "it is large" ||
+		res.Failed[2].PIDs[0] != 77 || res.Moved[0].From != node.AtHome {
 		t.Errorf("asked for %v: %+v", m.asked, res)
 	}
 	m.asked = nil
