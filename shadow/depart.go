@@ -136,7 +136,7 @@ func (s *Supervisor) homeFamily(pid int) ([]int, error) {
 	if err != nil || own == nil {
 		return []int{pid}, err
 	}
-	t := readProcesses()
+	t := s.ownProcesses()
 	others := map[int]map[uint64]bool{}
 	for other := range t.stats {
 		if other == pid || !s.isNative(t, other) {

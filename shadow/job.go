@@ -12,7 +12,7 @@ import (
 
 // listenJob answers `homing ps` and the commands that move processes.
 func (s *Supervisor) listenJob() (io.Closer, error) {
-	return serveJob(s.cfg.StateDir, s.root, &jobServer{log: s.log, info: s.jobInfo, mover: jobMover{s}})
+	return serveJob(s.cfg.StateDir, s.root, &jobServer{log: s.log, info: s.jobInfo, mover: s})
 }
 
 func (s *Supervisor) jobInfo() node.JobReply {

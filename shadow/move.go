@@ -53,7 +53,7 @@ func (s *Supervisor) Move(ctx context.Context, req node.MoveRequest, progress fu
 			continue // it came along with another
 		}
 		if err := m.one(ctx, pid); err != nil {
-			errs = errors.Join(errs, fmt.Errorf("process %d: %w", pid, err))
+			errs = errors.Join(errs, &node.MoveError{PID: pid, Err: err})
 		}
 	}
 	m.report.Total = time.Since(start)
@@ -71,7 +71,7 @@ type move struct {
 
 // chosen lists the processes that a request means, parents first.
 func (s *Supervisor) chosen(req node.MoveRequest) ([]int, error) {
-	t := readProcesses()
+	t := s.ownProcesses()
 	var all []int
 	add := func(pid int) {
 		if !slices.Contains(all, pid) {

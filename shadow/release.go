@@ -1,13 +1,9 @@
 package shadow
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
-
-	"homing/node"
 )
 
 // others are processes at home that the job's own have forked and that do not
@@ -28,7 +24,7 @@ func (o *others) add(t processes, pid int) {
 }
 
 // ownProcesses is a picture of the processes of this machine in which nobody is
-// the parent of a process that does not belong to the job.
+// the parent of those that do not belong to the job though their parents do.
 func (s *Supervisor) ownProcesses() processes {
 	t := readProcesses()
 	s.others.mu.Lock()
@@ -40,6 +36,8 @@ func (s *Supervisor) ownProcesses() processes {
 			continue
 		}
 		t.kids[st.PPID] = slices.DeleteFunc(t.kids[st.PPID], func(kid int) bool { return kid == pid })
+		st.PPID = 0
+		t.stats[pid] = st
 	}
 	return t
 }
@@ -90,22 +88,4 @@ func (s *Supervisor) Release(pids []int, tree bool) error {
 		}
 	}
 	return nil
-}
-
-// jobMover is the mover of a supervisor.
-type jobMover struct{ *Supervisor }
-
-// Move has nothing to do for a process that is where it is wanted.
-func (m jobMover) Move(ctx context.Context, req node.MoveRequest, progress func(node.MoveEvent)) (node.MoveReport, error) {
-	if core, ok := any(m.Supervisor).(interface {
-		Move(context.Context, node.MoveRequest, func(node.MoveEvent)) (node.MoveReport, error)
-	}); ok {
-		return core.Move(ctx, req, progress)
-	}
-	for _, p := range m.jobInfo().Processes {
-		if slices.Contains(req.PIDs, p.PID) && p.Where == req.To {
-			return node.MoveReport{PIDs: req.PIDs, From: req.To, To: req.To}, nil
-		}
-	}
-	return node.MoveReport{}, errors.New("this version of homing moves programs only when they are executed (homing run --on)")
 }
