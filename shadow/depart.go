@@ -518,6 +518,7 @@ func (s *Supervisor) become(d *departing, to *site) error {
 	p.visits.Add(1) // the tracer sees its end from now on
 	p.at.Store(to)
 	p.setState(away)
+	p.moves.Add(1)
 	for _, t := range d.threads {
 		s.add(t.th)
 	}

@@ -20,10 +20,13 @@ func (s *Supervisor) jobInfo() node.JobReply {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, p := range s.procs {
-		info := node.Process{PID: p.pid, Job: s.root, Where: "away", Command: strings.Join(p.argv, " ")}
+		info := node.Process{PID: p.pid, Job: s.root, Where: "away", Moves: int(p.moves.Load()), Command: strings.Join(p.argv, " ")}
 		info.CPUSeconds = float64(p.cpu.User+p.cpu.System) / 1e9
 		if st := p.getState(); st != away && st != leaving {
 			info.Where, info.CameHome = "home", p.reason
+			if argv := readArgv(p.pid); argv != nil { // it may have executed something since
+				info.Command = strings.Join(argv, " ")
+			}
 			if st, err := linux.ReadStat("/proc/" + strconv.Itoa(p.pid) + "/stat"); err == nil {
 				info.CPUSeconds += cpuSeconds(st)
 			}

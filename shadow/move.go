@@ -379,6 +379,7 @@ func (s *Supervisor) commit(refs protocol.ProcRefs, to *site, sent []protocol.Pr
 		for i, ref := range refs.Procs {
 			p := s.process(ref.PID)
 			p.at.Store(to)
+			p.moves.Add(1)
 			s.traceLog.note(p.pid, "+++ moves to %s +++", to.name)
 			if p.stopped != sent[i].Stopped {
 				typ := protocol.Continue

@@ -34,6 +34,7 @@ type process struct {
 	stub    uint64               // where the stub is mapped in the shadow
 	arena   uint64               // where the arena is
 	visits  atomic.Uint64        // times it came home
+	moves   atomic.Int32         // for `homing ps`
 	keep    linux.Range          // stack pages with argv and environment
 	stopped bool                 // in a group stop that we let happen
 	caught  uint64               // signals whose mirrored disposition is a handler

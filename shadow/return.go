@@ -475,6 +475,9 @@ func (s *Supervisor) watch(p *process) {
 
 // isHome notes that a process runs natively and watches for its end.
 func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
+	if p.getState() == away {
+		p.moves.Add(1)
+	}
 	p.setState(home)
 	s.mu.Lock()
 	p.reason = reason
