@@ -51,8 +51,8 @@ func New(fd int, size int64) *Copy {
 // Size is the size last heard of.
 func (c *Copy) Size() int64 { return c.size }
 
-// Forget makes the base a file of zeros again: everything is a change.
-func (c *Copy) Forget() { c.base = map[int64]*page{} }
+// Use takes another descriptor of the same file.
+func (c *Copy) Use(fd int) { c.fd = fd }
 
 // Resize notes another size of the file; what the base has beyond it is dropped.
 func (c *Copy) Resize(size int64) {
