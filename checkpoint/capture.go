@@ -72,6 +72,7 @@ func (im *Image) CaptureMemory(pid int, maps []linux.Mapping, hidden []linux.Ran
 		if v.File < 0 && v.Object == 0 {
 			v.Offset = 0
 		}
+		v.Name = vmaName(m.Path)
 		im.VMAs = append(im.VMAs, v)
 		if v.Shared && v.File >= 0 {
 			continue // read-only by construction: the file itself has the content
@@ -143,58 +144,43 @@ func (im *Image) ReadPages(pid int, buf []byte) error {
 
 // WritePages writes the contents of the image's pages into the process.
 func (im *Image) WritePages(pid int, buf []byte) error {
-	var plain, forced []linux.Range
-	var plainBuf, forcedBuf []byte
+	var run []linux.Range // neighbours in buf that are written the same way
+	var length uint64
+	writable := true
+	flush := func() error {
+		write := linux.CopyRanges
+		if !writable {
+			write = memCopy // process_vm_writev respects protections
+		}
+		err := write(pid, run, buf[:length], true)
+		buf, run, length = buf[length:], run[:0], 0
+		if err != nil {
+			return fmt.Errorf("fill memory of process %d: %w", pid, err)
+		}
+		return nil
+	}
 	vi := 0
-	allPlain := true
-	for _, r := range im.Pages {
-		for vi < len(im.VMAs) && im.VMAs[vi].End <= r.Start {
-			vi++
-		}
-		// A range never spans mappings of different protection unless merged.
-		for j := vi; j < len(im.VMAs) && im.VMAs[j].Start < r.End; j++ {
-			if im.VMAs[j].Prot&unix.PROT_WRITE == 0 {
-				allPlain = false
-			}
-		}
-	}
-	if allPlain {
-		return wrapFill(pid, linux.CopyRanges(pid, im.Pages, buf, true))
-	}
-	vi = 0
 	for _, r := range im.Pages {
 		for r.Start < r.End {
 			for vi < len(im.VMAs) && im.VMAs[vi].End <= r.Start {
 				vi++
 			}
-			end := r.End
-			writable := false
+			piece, w := r, false
 			if vi < len(im.VMAs) {
-				end = min(end, im.VMAs[vi].End)
-				writable = im.VMAs[vi].Prot&unix.PROT_WRITE != 0
+				piece.End = min(piece.End, im.VMAs[vi].End)
+				w = im.VMAs[vi].Prot&unix.PROT_WRITE != 0
 			}
-			piece := linux.Range{Start: r.Start, End: end}
-			n := piece.Len()
-			if writable {
-				plain, plainBuf = append(plain, piece), append(plainBuf, buf[:n]...)
-			} else {
-				forced, forcedBuf = append(forced, piece), append(forcedBuf, buf[:n]...)
+			if w != writable {
+				if err := flush(); err != nil {
+					return err
+				}
+				writable = w
 			}
-			buf = buf[n:]
-			r.Start = end
+			run, length = append(run, piece), length+piece.Len()
+			r.Start = piece.End
 		}
 	}
-	if err := linux.CopyRanges(pid, plain, plainBuf, true); err != nil {
-		return wrapFill(pid, err)
-	}
-	return wrapFill(pid, memCopy(pid, forced, forcedBuf, true))
-}
-
-func wrapFill(pid int, err error) error {
-	if err != nil {
-		return fmt.Errorf("fill memory of process %d: %w", pid, err)
-	}
-	return nil
+	return flush()
 }
 
 func memCopy(pid int, ranges []linux.Range, buf []byte, write bool) error {

@@ -20,6 +20,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -53,9 +54,12 @@ type VMA struct {
 	Prot       int
 	Shared     bool
 	GrowsDown  bool
-	File       int    // index in Image.Files, -1 if anonymous
-	Offset     uint64 // in the file
-	Object     uint64 // shared anonymous memory: which object, unique in its pod
+	File       int           // index in Image.Files, -1 if anonymous
+	Offset     uint64        // in the file
+	Object     uint64        // shared anonymous memory: which object, unique in its pod
+	Flags      linux.VMFlags `json:",omitempty"` // see CaptureFlags
+	Key        int           `json:",omitempty"` // of protection, see pkeys(7)
+	Name       string        `json:",omitempty"` // PR_SET_VMA_ANON_NAME
 }
 
 // Layout are the fields of struct prctl_mm_map, see PR_SET_MM(2const).
@@ -108,6 +112,7 @@ type Image struct {
 	Actions   map[int]Action // only those that are not SIG_DFL
 	Limits    map[int]unix.Rlimit
 	Timers    Timers
+	Locks     int             // MCL_* of mlockall(2) for what will be mapped
 	Pending   []linux.Siginfo // process-directed
 	Pages     []linux.Range   // whose contents follow, in this order
 }
@@ -144,6 +149,13 @@ func (im *Image) MakePages() ([]byte, error) {
 // there is none.
 const minXstate, maxXstate = 576, 64 << 10
 
+// maxKey is the last protection key of x86-64, maxVMAName the longest name of
+// a mapping, ANON_VMA_NAME_MAX_LEN without its zero.
+const maxKey, maxVMAName = 15, 79
+
+// mclOnFault is MCL_ONFAULT of mlockall(2).
+const mclOnFault = 4
+
 // maxComm is the longest name of a thread, TASK_COMM_LEN without its zero.
 const maxComm = 15
 
@@ -169,6 +181,12 @@ func (im *Image) Validate() error {
 		if v.Start < last || v.End <= v.Start || v.End > taskSize+PageSize || (v.Start|v.End)%PageSize != 0 {
 			return fmt.Errorf("image of process %d: bad mapping %#x-%#x", im.PID, v.Start, v.End)
 		}
+		if v.Flags&^linux.VMAll != 0 || v.Flags&unmovable != 0 || v.Key < 0 || v.Key > maxKey || len(v.Name) > maxVMAName || strings.ContainsRune(v.Name, 0) {
+			return fmt.Errorf("image of process %d: bad properties of mapping %#x-%#x", im.PID, v.Start, v.End)
+		}
+		if v.Prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC) != 0 {
+			return fmt.Errorf("image of process %d: bad protection of mapping %#x-%#x", im.PID, v.Start, v.End)
+		}
 		if v.File < -1 || v.File >= len(im.Files) {
 			return fmt.Errorf("image of process %d: mapping of unknown file %d", im.PID, v.File)
 		}
@@ -180,6 +198,9 @@ func (im *Image) Validate() error {
 			return fmt.Errorf("image of process %d: bad page range %#x-%#x", im.PID, r.Start, r.End)
 		}
 		last = r.End
+	}
+	if im.Locks&^(unix.MCL_FUTURE|mclOnFault) != 0 {
+		return fmt.Errorf("image of process %d: bad locks %#x", im.PID, im.Locks)
 	}
 	if len(im.VDSO) > 8 || len(im.Layout.Auxv) > 4096 {
 		return errors.New("image: bad vdso or auxiliary vector")

@@ -46,6 +46,15 @@ func TestValidate(t *testing.T) {
 		"mapping not of pages":    func(im *Image) { im.VMAs[1].End -= 1 },
 		"mapping of the kernel's": func(im *Image) { im.VMAs[2].End = 1<<47 + 4096 },
 		"address wraps":           func(im *Image) { im.VMAs[2].End = 0x1000 },
+		"unknown property":        func(im *Image) { im.VMAs[0].Flags = linux.VMAll + 1 },
+		"sealed":                  func(im *Image) { im.VMAs[0].Flags = linux.VMSealed },
+		"no such key":             func(im *Image) { im.VMAs[0].Key = 16 },
+		"negative key":            func(im *Image) { im.VMAs[0].Key = -1 },
+		"long name":               func(im *Image) { im.VMAs[0].Name = strings.Repeat("x", 80) },
+		"name with a zero":        func(im *Image) { im.VMAs[0].Name = "x\x00y" },
+		"unknown protection":      func(im *Image) { im.VMAs[0].Prot = 8 },
+		"unknown locks":           func(im *Image) { im.Locks = 1 },
+		"long name of a thread":   func(im *Image) { im.Threads[0].Comm = make([]byte, 16) },
 		"no such file":            func(im *Image) { im.VMAs[0].File = 1 },
 		"negative file":           func(im *Image) { im.VMAs[0].File = -2 },
 		"pages overlap":           func(im *Image) { im.Pages[1] = im.Pages[0] },
@@ -108,13 +117,8 @@ func FuzzValidate(f *testing.F) {
 		if from, ok := matchVDSO(im.VDSO, p.VDSO); ok {
 			moveVDSO(from, im.VDSO)
 		}
-		for _, v := range im.VMAs {
-			if _, err := p.mapCalls(&im, v); err != nil {
-				t.Fatal(err)
-			}
-			if v.File >= 0 {
-				_ = im.Files[v.File]
-			}
+		if _, err := p.mapSteps(&im, im.VMAs); err != nil {
+			t.Fatal(err)
 		}
 		if len(im.Pages) > 0 && im.PageBytes() == 0 {
 			t.Error("pages without bytes")

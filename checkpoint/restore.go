@@ -73,21 +73,33 @@ func (im *Image) RestoreMemory(p *Place) error {
 	if im.VDSOBuild != vdsoBuild() {
 		return fmt.Errorf("this kernel's vDSO is another build than that of the kernel it comes from (%.12s, %.12s)", vdsoBuild(), im.VDSOBuild)
 	}
+	for _, v := range im.VMAs {
+		for _, k := range p.Keep {
+			if v.Start < k.End && k.Start < v.End {
+				return fmt.Errorf("the program has memory at %#x-%#x, where Homing's own is", v.Start, v.End)
+			}
+		}
+	}
 	keep := slices.Clone(p.Keep)
 	for _, m := range from {
 		keep = append(keep, linux.Range{Start: m.Start, End: m.End})
 	}
-	calls := Unmap(keep)
-	calls = append(calls, moveVDSO(from, im.VDSO)...)
-	for _, v := range im.VMAs {
-		more, err := p.mapCalls(im, v)
-		if err != nil {
-			return err
-		}
-		calls = append(calls, more...)
+	var steps []step
+	for _, c := range append(Unmap(keep), moveVDSO(from, im.VDSO)...) {
+		steps = append(steps, step{call: c})
 	}
-	if _, err := p.Body.Inject(p.TID, calls); err != nil {
+	if err := p.allocateKeys(im.VMAs); err != nil {
+		return err
+	}
+	more, err := p.mapSteps(im, im.VMAs)
+	if err != nil {
+		return err
+	}
+	if err := p.run(append(steps, more...)); err != nil {
 		return fmt.Errorf("rebuild the address space of process %d: %w", im.PID, err)
+	}
+	if err := p.nameVMAs(im.VMAs); err != nil {
+		return err
 	}
 	return im.restoreLayout(p)
 }
@@ -121,37 +133,6 @@ func moveVDSO(from, to []linux.Mapping) []tracer.Call {
 		via += size
 	}
 	return append(calls, second...)
-}
-
-func (p *Place) mapCalls(im *Image, v VMA) ([]tracer.Call, error) {
-	flags := uint64(unix.MAP_FIXED)
-	if v.File < 0 {
-		if v.Object != 0 && p.Object != nil {
-			if calls, ok := p.Object(v); ok {
-				return calls, nil
-			}
-		}
-		flags |= unix.MAP_ANONYMOUS
-		if v.Shared {
-			flags |= unix.MAP_SHARED
-		} else {
-			flags |= unix.MAP_PRIVATE | unix.MAP_NORESERVE
-		}
-		if v.GrowsDown {
-			flags |= unix.MAP_GROWSDOWN
-		}
-		return []tracer.Call{tracer.C(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), flags, ^uint64(0), 0)}, nil
-	}
-	if v.Shared {
-		flags |= unix.MAP_SHARED
-	} else {
-		flags |= unix.MAP_PRIVATE
-	}
-	fd, calls, err := p.OpenFile(v.File)
-	if err != nil {
-		return nil, err
-	}
-	return append(calls, tracer.C(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), flags, uint64(fd), v.Offset)), nil
 }
 
 // restoreLayout sets the fields by which the kernel knows heap, stack,

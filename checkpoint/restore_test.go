@@ -121,7 +121,7 @@ func TestMoveVDSO(t *testing.T) {
 	}
 }
 
-func TestMapCalls(t *testing.T) {
+func TestMapVMA(t *testing.T) {
 	im := &Image{Files: []File{{}}}
 	shared := []tracer.Call{tracer.C(unix.SYS_SHMAT)}
 	p := &Place{OpenFile: noFiles, Object: func(v VMA) ([]tracer.Call, bool) { return shared, v.Object == 5 }}
@@ -130,19 +130,24 @@ func TestMapCalls(t *testing.T) {
 		flags uint64
 		fd    uint64
 	}{
-		"anonymous":      {VMA{File: -1}, unix.MAP_FIXED | unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE, ^uint64(0)},
-		"stack":          {VMA{File: -1, GrowsDown: true}, unix.MAP_FIXED | unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE | unix.MAP_GROWSDOWN, ^uint64(0)},
+		"anonymous":      {VMA{File: -1}, unix.MAP_FIXED | unix.MAP_PRIVATE | unix.MAP_ANONYMOUS, ^uint64(0)},
+		"not reserved":   {VMA{File: -1, Flags: linux.VMNoReserve}, unix.MAP_FIXED | unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE, ^uint64(0)},
+		"stack":          {VMA{File: -1, GrowsDown: true}, unix.MAP_FIXED | unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_GROWSDOWN, ^uint64(0)},
 		"unknown object": {VMA{File: -1, Shared: true, Object: 6}, unix.MAP_FIXED | unix.MAP_SHARED | unix.MAP_ANONYMOUS, ^uint64(0)},
 		"file":           {VMA{File: 0}, unix.MAP_FIXED | unix.MAP_PRIVATE, 3},
 		"shared file":    {VMA{File: 0, Shared: true}, unix.MAP_FIXED | unix.MAP_SHARED, 3},
 	} {
 		tt.v.Start, tt.v.End = 0x1000, 0x3000
-		calls, err := p.mapCalls(im, tt.v)
-		if err != nil || len(calls) != 1 || calls[0].NR != unix.SYS_MMAP || calls[0].Args[3] != tt.flags || calls[0].Args[4] != tt.fd || calls[0].Args[1] != 0x2000 {
-			t.Errorf("%s: %+v, %v", name, calls, err)
+		steps, err := p.mapVMA(im, &tt.v, apart{})
+		if err != nil || len(steps) != 1 || steps[0].soft {
+			t.Errorf("%s: %+v, %v", name, steps, err)
+			continue
+		}
+		if c := steps[0].call; c.NR != unix.SYS_MMAP || c.Args[3] != tt.flags || c.Args[4] != tt.fd || c.Args[1] != 0x2000 {
+			t.Errorf("%s: %+v", name, c)
 		}
 	}
-	if calls, err := p.mapCalls(im, VMA{File: -1, Shared: true, Object: 5}); err != nil || len(calls) != 1 || calls[0] != shared[0] {
-		t.Errorf("known object: %+v, %v", calls, err)
+	if steps, err := p.mapVMA(im, &VMA{File: -1, Shared: true, Object: 5}, apart{}); err != nil || len(steps) != 1 || steps[0].call != shared[0] {
+		t.Errorf("known object: %+v, %v", steps, err)
 	}
 }
