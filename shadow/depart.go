@@ -99,7 +99,7 @@ func (m *move) depart(ctx context.Context, pid int) error {
 		return err
 	}
 	if capErr != nil {
-		return capErr
+		return gone(pid, capErr)
 	}
 	s.tellNode(m.to, protocol.Run, refs)
 	freeze := time.Since(start)
@@ -119,7 +119,7 @@ func (s *Supervisor) homeFamily(pid int) ([]int, error) {
 	objects := func(pid int) (map[uint64]bool, error) {
 		maps, err := linux.Mappings(pid)
 		if err != nil {
-			return nil, fmt.Errorf("read mappings: %w", err)
+			return nil, gone(pid, fmt.Errorf("read mappings: %w", err))
 		}
 		var in map[uint64]bool
 		for _, v := range maps {
@@ -165,6 +165,14 @@ func (s *Supervisor) homeFamily(pid int) ([]int, error) {
 		}
 	}
 	return in, nil
+}
+
+// gone gives ESRCH instead of an error that came because the process has ended.
+func gone(pid int, err error) error {
+	if st, e := linux.ReadStat("/proc/" + strconv.Itoa(pid) + "/stat"); e != nil || st.State == 'Z' || st.State == 'X' {
+		return unix.ESRCH
+	}
+	return err
 }
 
 // movable refuses what cannot leave, with the reason.

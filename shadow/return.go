@@ -414,6 +414,9 @@ func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
 	if err != nil {
 		return err
 	}
+	if err := linux.SetSigmask(leader.tid, ^uint64(0)); err != nil {
+		return err
+	}
 	if _, err := native.Inject(leader.tid, []tracer.Call{
 		tracer.C(unix.SYS_MUNMAP, leader.proc.stub, leader.proc.arena+arenaSize-leader.proc.stub),
 	}); err != nil {
