@@ -216,6 +216,16 @@ static UNUSED int going(void) { return wall() < victim_end; }
 /* SLACK is how late, in seconds, something may be on a busy machine, moves included. Nothing may ever be early. */
 #define SLACK 10.0
 
+/* TIMED expects a call's result, and that it took at least so many seconds: not less for being moved, and not again and again. */
+#define TIMED(seconds, call, want, err)                                                             \
+	({                                                                                              \
+		double began_ = now();                                                                      \
+		GAVE(call, want, err);                                                                      \
+		double took_ = now() - began_;                                                              \
+		if ((took_ < (seconds) - 1e-4 || took_ > (seconds) + SLACK) && __sync_fetch_and_add(&victim_faults, 1) < 5) \
+			printf("line %d: %s took %.6f s\n", __LINE__, #call, took_);                            \
+	})
+
 /* threads runs f in n threads at once, with its number as the argument, and expects each to return 0. */
 static UNUSED void threads(int n, void *(*f)(void *))
 {

@@ -1,0 +1,82 @@
+/* Large writes to something slow: write, writev, sendfile, splice, send, sendmsg; each writes all it is to write, in order. */
+#include "victim.h"
+#include <sys/sendfile.h>
+enum { KINDS = 6, SIZE = 700000 };
+static unsigned char data[SIZE];
+static int ends[KINDS][2], file;
+static void *writes(void *p)
+{
+	int k = (int)(long)p;
+	do {
+		long n = 0;
+		off_t at = 0;
+		struct iovec v[3] = {{data, 100000}, {data + 100000, 1}, {data + 100001, SIZE - 100001}};
+		struct msghdr m = {.msg_iov = v, .msg_iovlen = 3};
+		switch (k) {
+		case 0: n = write(ends[k][1], data, SIZE); break;
+		case 1: n = writev(ends[k][1], v, 3); break;
+		case 2:
+			while (at < SIZE) /* as much as the pipe takes at a time */
+				n += MUST(sendfile(ends[k][1], file, &at, SIZE - at));
+			break;
+		case 3: n = send(ends[k][1], data, SIZE, 0); break;
+		case 4: n = sendmsg(ends[k][1], &m, 0); break;
+		case 5: {
+			loff_t off = 0;
+			while (off < SIZE)
+				n += MUST(splice(file, &off, ends[k][1], NULL, SIZE - off, 0));
+		}
+		}
+		SAME(n, SIZE);
+	} while (going());
+	shutdown(ends[k][1], SHUT_WR), close(ends[k][1]);
+	return NULL;
+}
+static int reads(void *p)
+{
+	static unsigned char b[30011];
+	long at[KINDS] = {0};
+	int open_ = KINDS;
+	(void)p;
+	for (int k = 0; k < KINDS; k++)
+		close(ends[k][1]);
+	while (open_)
+		for (int k = 0; k < KINDS; k++) {
+			long n = at[k] < 0 ? 0 : MUST(read(ends[k][0], b, sizeof b));
+			if (at[k] >= 0 && n == 0) {
+				EXPECT(at[k] > 0 && at[k] % SIZE == 0);
+				at[k] = -1, open_--;
+			}
+			for (long i = 0; i < n; i++, at[k]++)
+				if (b[i] != data[at[k] % SIZE]) {
+					SAME(at[k] * 10 + k, -1);
+					return 1;
+				}
+			if (k == 0)
+				wait_ms(2);
+		}
+	return victim_faults;
+}
+int main(void)
+{
+	for (long i = 0; i < SIZE; i++)
+		data[i] = (i * 2654435761u) >> 17;
+	file = MUST(open("file", O_RDWR | O_CREAT | O_TRUNC, 0600));
+	MUST(write(file, data, SIZE));
+	for (int k = 0; k < KINDS; k++)
+		if (k == 3 || k == 4)
+			MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, ends[k]));
+		else
+			MUST(pipe(ends[k]));
+	for (int k = 3; k < 5; k++) { /* the reader reads from the first */
+		int v = 100000;
+		MUST(setsockopt(ends[k][1], SOL_SOCKET, SO_SNDBUF, &v, sizeof v));
+	}
+	pid_t pid = spawn(reads, NULL);
+	for (int k = 0; k < KINDS; k++)
+		close(ends[k][0]);
+	threads(KINDS, writes);
+	reap("reader", pid);
+	unlink("file");
+	return held("writes");
+}
