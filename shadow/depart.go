@@ -26,6 +26,7 @@ import (
 // departing is a process on its way out.
 type departing struct {
 	p       *process
+	family  []int              // all that leave together
 	threads []*departingThread // the leader first
 	img     protocol.ProcImage
 	pages   []byte
@@ -70,6 +71,7 @@ func (m *move) depart(ctx context.Context, pid int) error {
 			}
 		}
 		for _, d := range group {
+			d.family = pids
 			if capErr = s.capture(d); capErr != nil {
 				return
 			}
@@ -99,8 +101,10 @@ func (m *move) depart(ctx context.Context, pid int) error {
 		return err
 	}
 	if capErr != nil {
+		s.sharedStays()
 		return gone(pid, capErr)
 	}
+	s.sharedLeft()
 	s.tellNode(m.to, protocol.Run, refs)
 	freeze := time.Since(start)
 	m.report.Freeze = max(m.report.Freeze, freeze)
@@ -123,11 +127,11 @@ func (s *Supervisor) homeFamily(pid int) ([]int, error) {
 		}
 		var in map[uint64]bool
 		for _, v := range maps {
-			if v.Shared && checkpoint.IsSharedObject(v.Path) {
+			if key, ok := sharedKey(v); ok {
 				if in == nil {
 					in = map[uint64]bool{}
 				}
-				in[v.Ino] = true
+				in[key] = true
 			}
 		}
 		return in, nil
@@ -164,7 +168,7 @@ func (s *Supervisor) homeFamily(pid int) ([]int, error) {
 			}
 		}
 	}
-	return in, nil
+	return s.alsoOpen(in), nil
 }
 
 // gone gives ESRCH instead of an error that came because the process has ended.
@@ -318,6 +322,13 @@ func (s *Supervisor) capture(d *departing) error {
 			vdso = append(vdso, m)
 		}
 	}
+	var why error
+	resolve := s.leavingFiles(p.pid, d.family, &why)
+	for _, m := range maps {
+		if err := staysHere(m, resolve); err != nil {
+			return err
+		}
+	}
 	im := &d.img.Image
 	im.PID, d.img.Gen = p.pid, p.gen
 	for _, t := range d.threads {
@@ -364,8 +375,11 @@ func (s *Supervisor) capture(d *departing) error {
 		return err
 	}
 	hidden := []linux.Range{{Start: p.stub, End: p.arena + arenaSize}}
-	if err := im.CaptureMemory(p.pid, maps, hidden, s.files.resolver(p.pid)); err != nil {
+	if err := im.CaptureMemory(p.pid, maps, hidden, resolve); err != nil {
 		return err
+	}
+	if why != nil {
+		return why
 	}
 	im.Layout.Brk = brk
 	if err := im.CaptureLimits(p.pid); err != nil {
@@ -381,6 +395,20 @@ func (s *Supervisor) capture(d *departing) error {
 	d.maps = maps
 	d.pages = make([]byte, im.PageBytes())
 	return im.ReadPages(p.pid, d.pages)
+}
+
+// staysHere refuses a mapping of memory that is shared with a device or with
+// something that is no file. Files are looked at in departfiles.go.
+func staysHere(m linux.Mapping, resolve checkpoint.FileResolver) error {
+	if !m.Shared || m.Ino == 0 && !strings.HasPrefix(m.Path, "/") || checkpoint.IsSharedObject(m.Path) || mayShare(m) {
+		return nil
+	}
+	if m.Prot&unix.PROT_WRITE == 0 {
+		if _, ok := resolve(m); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("it shares the memory of %s", m.Path)
 }
 
 // inCall makes of a thread, interrupted in a call, one that makes the call

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -29,17 +30,17 @@ func couldBePrivate(fd int, st *unix.Stat_t) bool {
 		unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
 }
 
-// outsiders finds a process that has a file open, or maps it, and is not one of
-// the job's that are away; 0 if there is none. What other users' processes have
-// open is seen by root only.
-func (s *Supervisor) outsiders(id fileID, st *unix.Stat_t) int {
+// outsiders finds a process that has a file open, or maps it, and is neither one
+// of the job's that are away nor of those that leave now; 0 if there is none.
+// What other users' processes have open is seen by root only.
+func (s *Supervisor) outsiders(id fileID, leave []int) int {
 	names, err := readNames("/proc")
 	if err != nil {
 		return 1
 	}
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		if err != nil || pid == os.Getpid() || s.isAway(pid) {
+		if err != nil || pid == os.Getpid() || s.isAway(pid) || slices.Contains(leave, pid) {
 			continue
 		}
 		if openFilesOf(pid)[id] || mapsFile(pid, id) {
@@ -170,14 +171,10 @@ func (w *openWatch) read(s *Supervisor, fd int) {
 
 // lookAgain fetches the mappers of a file home if others have got hold of it.
 func (s *Supervisor) lookAgain(o *sharedFile) {
-	o.mu.Lock()
-	var st unix.Stat_t
-	err := unix.Fstat(o.fd, &st)
-	o.mu.Unlock()
-	if err != nil {
-		return // it is home
+	if o.leaving.Load() {
+		return // looked at when it leaves
 	}
-	if who := s.outsiders(o.id, &st); who != 0 {
+	if who := s.outsiders(o.id, nil); who != 0 {
 		go s.recall(o, "a file that it maps was opened by process "+strconv.Itoa(who))
 	}
 }

@@ -58,6 +58,8 @@ type sharedFile struct {
 	id   fileID
 	file checkpoint.File
 	wd   int // see openWatch
+	// leaving: the group that maps it at home is about to leave.
+	leaving atomic.Bool
 
 	mu       sync.Mutex
 	fd       int // ours alone: its offset is nobody else's
@@ -215,24 +217,29 @@ func (s *Supervisor) takeAway(own int, st *unix.Stat_t, at *site) *sharedFile {
 	o.file = checkpoint.File{Path: readlink(unix.Getpid(), "fd/"+strconv.Itoa(own)), Dev: st.Dev, Ino: st.Ino, Live: true}
 	// First the watch, then the look: nobody slips between them.
 	watched := s.shared.watch.add(s, o)
-	if who := s.outsiders(id, st); who != 0 || !watched && st.Nlink > 0 {
+	if who := s.outsiders(id, nil); who != 0 || !watched && st.Nlink > 0 {
 		s.log.Debug("file is not the job's alone", "path", o.file.Path, "pid", who)
 		s.shared.watch.remove(o)
 		unix.Close(fd)
 		return nil
 	}
+	s.register(o)
+	return o
+}
+
+// register notes that a file is away from now on.
+func (s *Supervisor) register(o *sharedFile) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	if s.shared.away == nil {
 		s.shared.away = map[fileID]*sharedFile{}
 	}
-	s.shared.away[id] = o
+	s.shared.away[o.id] = o
 	s.shared.count.Add(1)
 	if n := len(s.shared.away); n >= max(s.shared.sweep, minSweep) {
 		s.shared.sweep = 2 * n
 		go s.sweepShared()
 	}
-	return o
 }
 
 // minSweep is from how many files on it is worth looking for unused ones.
@@ -302,7 +309,7 @@ func (s *Supervisor) exchange(o *sharedFile, ask bool) (mappers []int, err error
 		return nil, nil
 	}
 	if o.copy == nil {
-		if o.grants == 0 { // nobody has ever been allowed to map it
+		if o.grants == 0 && !o.leaving.Load() { // nobody has ever been allowed to map it
 			s.closeShared(o)
 		}
 		return nil, nil
