@@ -51,34 +51,6 @@ func mmMapSize() (int, error) {
 	return int(size), nil
 }
 
-// uffdioAPI is struct uffdio_api, ioctl_userfaultfd(2).
-type uffdioAPI struct {
-	_                     structs.HostLayout
-	api, features, ioctls uint64
-}
-
-const (
-	uffdAPI           = 0xaa
-	ioctlUffdAPI      = 0xc018aa3f
-	uffdUserModeOnly  = 1
-	uffdWPUnpopulated = 1 << 13
-	uffdWPAsync       = 1 << 15
-)
-
-// tryUserfaultfd makes a userfaultfd and asks it for features.
-func tryUserfaultfd(flags uintptr, features uint64) error {
-	fd, _, errno := unix.RawSyscall(unix.SYS_USERFAULTFD, flags|unix.O_CLOEXEC, 0, 0)
-	if errno != 0 {
-		return fmt.Errorf("userfaultfd: %w", errno)
-	}
-	defer unix.Close(int(fd))
-	api := uffdioAPI{api: uffdAPI, features: features}
-	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, fd, ioctlUffdAPI, uintptr(unsafe.Pointer(&api))); errno != 0 {
-		return fmt.Errorf("features %#x: %w", features, errno)
-	}
-	return nil
-}
-
 // addressOf is where a mapping starts.
 func addressOf(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&b[0]))) }
 

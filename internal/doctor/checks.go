@@ -77,12 +77,20 @@ func checks() []Check {
 			Cost: "a process could be taken for another that has its number", Remedy: fresh + " (5.6)", probe: probePidfd,
 		},
 		{
-			Name: "userfaultfd", Title: "userfaultfd, asynchronous write protection", For: []Purpose{Better},
-			Cost: "a program stands still while all its memory is carried, instead of running on", Remedy: fresh + " (6.7, CONFIG_USERFAULTFD)", probe: probeUserfaultfd,
+			Name: "attach", Title: "adopting programs that run already (homing attach)", For: []Purpose{Better},
+			Cost: "only what homing run has started can be moved", Remedy: "sysctl -w kernel.yama.ptrace_scope=0, or homing attach as root", probe: probeAttach,
 		},
 		{
-			Name: "userfaultfd-kernel", Title: "userfaultfd for the kernel's own faults", For: []Purpose{Better},
-			Cost: "post-copy must fetch some pages in advance", Remedy: "sysctl -w vm.unprivileged_userfaultfd=1, or let the user open /dev/userfaultfd", probe: probeUserfaultfdKernel,
+			Name: "pre-copy", Title: "pre-copy: memory goes while the program runs here", For: []Purpose{Better},
+			Cost: "a program stands still while all its memory is carried, instead of running on", Remedy: fresh + " (6.7, CONFIG_USERFAULTFD)", probe: probePreCopy,
+		},
+		{
+			Name: "post-copy", Title: "post-copy: memory comes while the program runs there", For: []Purpose{Better},
+			Cost: "a program that is moved to this machine stands still until its memory has come", Remedy: "sysctl -w vm.unprivileged_userfaultfd=1, or let the node's user open /dev/userfaultfd", probe: probePostCopy,
+		},
+		{
+			Name: "post-copy-forks", Title: "post-copy: programs that fork meanwhile", For: []Purpose{Better},
+			Cost: "a program that forks waits until all its memory has come", Remedy: "run the node as root", probe: probePostCopyForks,
 		},
 		{
 			Name: "files", Title: "enough open files", For: []Purpose{Better},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"homing/checkpoint/transfer"
 	"homing/internal/linux"
 
 	"golang.org/x/sys/unix"
@@ -74,21 +75,42 @@ func probePidfd(*findings) finding {
 	return result(unix.Close(other), "works")
 }
 
-func probeUserfaultfd(*findings) finding {
-	return result(tryUserfaultfd(uffdUserModeOnly, uffdWPAsync|uffdWPUnpopulated), "works")
+func probePreCopy(*findings) finding { return result(transfer.Probe().Track, "works") }
+
+// probePostCopy looks for a userfaultfd of a guest that serves the kernel's
+// accesses, too. A guest has no rights of its own to make one.
+func probePostCopy(*findings) finding {
+	s := transfer.Probe()
+	b, _ := os.ReadFile("/proc/sys/vm/unprivileged_userfaultfd") // not there before Linux 5.2
+	switch {
+	case s.Fault != nil:
+		return result(s.Fault, "")
+	case strings.TrimSpace(string(b)) == "1":
+		return found("vm.unprivileged_userfaultfd is 1")
+	case s.FaultDevice:
+		return found("by /dev/userfaultfd")
+	}
+	return finding{false, "neither vm.unprivileged_userfaultfd nor /dev/userfaultfd"}
 }
 
-func probeUserfaultfdKernel(*findings) finding {
-	err := tryUserfaultfd(0, 0)
-	if err == nil {
-		return found("works")
+func probePostCopyForks(*findings) finding {
+	s := transfer.Probe()
+	switch {
+	case s.Fault != nil:
+		return finding{false, "no post-copy here"}
+	case !s.Forks:
+		return finding{false, "only root is told of forks"}
 	}
-	f, devErr := os.OpenFile("/dev/userfaultfd", os.O_RDWR, 0)
-	if devErr != nil {
-		return result(err, "")
+	return found("works")
+}
+
+// probeAttach looks whether we may trace what is no descendant of ours.
+func probeAttach(*findings) finding {
+	b, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	if scope := strings.TrimSpace(string(b)); err == nil && scope != "0" && (os.Geteuid() != 0 || scope == "3") {
+		return finding{false, "kernel.yama.ptrace_scope is " + scope}
 	}
-	f.Close()
-	return found("by /dev/userfaultfd")
+	return found("allowed")
 }
 
 // atLeast checks the hard limit, to which a process may raise itself.
