@@ -181,7 +181,7 @@ func (p *Puller) fill(r linux.Range, data []byte) error {
 			p.mu.Unlock()
 			return ErrStopped
 		}
-		again := false
+		again, gone := false, true
 		for _, s := range p.spaces {
 			switch err := s.fill(r, data, p.asked); {
 			case errors.Is(err, errAgain):
@@ -190,12 +190,16 @@ func (p *Puller) fill(r linux.Range, data []byte) error {
 				p.mu.Unlock()
 				return fmt.Errorf("fill memory %#x-%#x of process %d: %w", r.Start, r.End, p.pid, err)
 			}
+			gone = gone && s.gone
 		}
 		if p.needed > 0 {
 			p.moved.Broadcast()
 		}
 		p.mu.Unlock()
-		if !again {
+		switch {
+		case gone:
+			return ErrStopped
+		case !again:
 			return nil
 		}
 		time.Sleep(wait) // for the reader of events, who holds the lock

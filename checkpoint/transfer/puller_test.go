@@ -42,6 +42,7 @@ func (m *moved) want(at uint64) string {
 func (m *moved) sees(at, was uint64) {
 	m.b.t.Helper()
 	if got := m.b.ask("sum", at, part, 0); got != m.want(was) {
+		same(m.b.t.(*testing.T), m.a, m.b, []linux.Range{{Start: at, End: at + part}})
 		m.b.t.Fatalf("memory at %#x has the sum %s, at %#x it had %s", at, got, was, m.want(was))
 	}
 }

@@ -64,7 +64,7 @@ func (s *space) missing(addr uint64) (uint64, bool) {
 }
 
 func (s *space) got(i uint64) {
-	if !s.have.has(i) {
+	if !s.gone && !s.have.has(i) {
 		s.have.set(i)
 		s.left--
 	}
@@ -129,6 +129,9 @@ var errAgain = errors.New("an event is to be read")
 // a thread waits for them: asked.
 func (s *space) fill(r linux.Range, data []byte, asked bitset) error {
 	for _, g := range s.segs {
+		if s.gone {
+			return nil
+		}
 		p := linux.Range{Start: max(r.Start, g.at.Start-g.delta), End: min(r.End, g.at.End-g.delta)}
 		if p.Start >= p.End {
 			continue
@@ -163,8 +166,8 @@ func (s *space) fill(r linux.Range, data []byte, asked bitset) error {
 }
 
 func (s *space) put(to linux.Range, first uint64, data []byte) error {
-	for len(data) > 0 && !s.gone {
-		n, err := linux.UserfaultCopy(s.fd, to.Start, data)
+	for limit := len(data); len(data) > 0 && !s.gone; {
+		n, err := linux.UserfaultCopy(s.fd, to.Start, data[:min(limit, len(data))])
 		for range n / pageSize {
 			s.got(first)
 			first++
@@ -173,12 +176,14 @@ func (s *space) put(to linux.Range, first uint64, data []byte) error {
 		data = data[n:]
 		switch {
 		case err == nil:
-			return nil
+			limit = len(data)
 		case errors.Is(err, unix.EAGAIN):
 			return errAgain
 		case errors.Is(err, unix.ESRCH):
 			s.end()
-			return nil
+		case errors.Is(err, unix.ENOENT) && min(limit, len(data)) > pageSize:
+			// Not all of it lies in one mapping: the program has cut it.
+			limit = min(limit, len(data)) / 2 &^ (pageSize - 1)
 		case errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOENT): // there already, or unmapped
 			one := linux.Range{Start: to.Start, End: to.Start + pageSize}
 			_ = linux.UserfaultWake(s.fd, one) // nobody waits where nothing is registered
@@ -186,6 +191,7 @@ func (s *space) put(to linux.Range, first uint64, data []byte) error {
 			first++
 			to.Start += pageSize
 			data = data[pageSize:]
+			limit = len(data)
 		default:
 			return err
 		}
