@@ -63,19 +63,28 @@ func vmaName(path string) string {
 	return ""
 }
 
-// cheapPages is for how many resident pages the kernel may be asked for the
-// properties of all mappings while a process stands still: 0.3 ms.
-const cheapPages = 16384
+// EarlyFlags reads the properties of a large process's mappings while it runs,
+// so that it need not stand still for it, see CaptureFlags. Of a small one it
+// returns nil: that takes 0.3 ms at most.
+func EarlyFlags(pid int) ([]linux.MappingFlags, error) {
+	const small = 16384 // pages
+	if residentPages(pid) < small {
+		return nil, nil
+	}
+	flags, err := linux.ReadMappingFlags(pid)
+	if err != nil {
+		return nil, fmt.Errorf("properties of the mappings of process %d: %w", pid, err)
+	}
+	return flags, nil
+}
 
 // CaptureFlags completes the mappings with what only /proc/PID/smaps tells, see
-// linux.ReadMappingFlags. Of a large process that takes a while, so early may be
-// what was read just before it was stopped: then only mappings that are new
-// make it look again. It says why if some of the memory cannot be moved.
+// linux.ReadMappingFlags. If that has been read before, it is read again only if
+// there are new mappings. It says why if some of the memory cannot be moved.
 func (im *Image) CaptureFlags(pid int, early []linux.MappingFlags) error {
-	flags := early
-	if early == nil || !im.applyFlags(early) || residentPages(pid) < cheapPages {
-		var err error
-		if flags, err = linux.ReadMappingFlags(pid); err != nil {
+	if early == nil || !im.applyFlags(early) {
+		flags, err := linux.ReadMappingFlags(pid)
+		if err != nil {
 			return fmt.Errorf("properties of the mappings of process %d: %w", pid, err)
 		}
 		im.applyFlags(flags)

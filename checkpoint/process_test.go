@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -193,10 +194,13 @@ func (v *victim) stopped(f func(threads []int, body *tracer.Body) error) {
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errKilled) {
 		v.t.Fatal(err)
 	}
 }
+
+// errKilled ends what is done to a stopped program that has been killed.
+var errKilled = errors.New("killed")
 
 const testStub, testTable = 0x2000_0000_0000, 64 << 10
 

@@ -189,3 +189,67 @@ func TestRebuild(t *testing.T) {
 		})
 	}
 }
+
+// Another process gets the mappings of the first, and follows its changes.
+func TestRemapProcess(t *testing.T) {
+	from, to := startVictim(t, "changes"), startVictim(t, "threads")
+	from.line()
+	to.line()
+	var built *Image
+	var texts [2][]string
+	visible := func(v *victim) (out []string) {
+		for line := range strings.Lines(v.mappings()) {
+			if !strings.HasPrefix(line, strconv.FormatUint(testStub, 16)[:8]) {
+				out = append(out, strings.TrimSpace(line))
+			}
+		}
+		return out
+	}
+	to.stopped(func(_ []int, target *tracer.Body) error {
+		for round := range 25 {
+			var im *Image
+			var pages []byte
+			from.stopped(func(threads []int, body *tracer.Body) (err error) {
+				im, err = from.image(threads, body, nil)
+				if err == nil {
+					pages = make([]byte, im.PageBytes())
+					err = im.ReadPages(from.pid, pages)
+				}
+				texts[0] = visible(from)
+				return err
+			})
+			place := to.here(target, im)
+			if built == nil {
+				for _, tid := range to.threads() {
+					th, err := CaptureThread(tid)
+					if err != nil {
+						return err
+					}
+					if err := th.Strip(tid, target); err != nil {
+						return err
+					}
+				}
+				if err := im.RestoreMemory(place); err != nil {
+					return err
+				}
+			} else if fresh, err := im.Remap(place, built); err != nil {
+				return err
+			} else if round%8 == 3 && len(fresh) > 0 {
+				t.Errorf("round %d: a protection has changed, and %#x are new", round, fresh)
+			}
+			if err := im.WritePages(to.pid, pages); err != nil {
+				return err
+			}
+			built = im
+			texts[1] = visible(to)
+			if a, b := strings.Join(texts[0], "\n"), strings.Join(texts[1], "\n"); a != b {
+				t.Errorf("round %d: mappings are\n%s\nof the copy\n%s", round, a, b)
+				break
+			}
+			from.tell("")
+			from.line()
+		}
+		_ = to.Process.Kill() // what it was is no more
+		return errKilled
+	})
+}

@@ -73,12 +73,8 @@ func (im *Image) RestoreMemory(p *Place) error {
 	if im.VDSOBuild != vdsoBuild() {
 		return fmt.Errorf("this kernel's vDSO is another build than that of the kernel it comes from (%.12s, %.12s)", vdsoBuild(), im.VDSOBuild)
 	}
-	for _, v := range im.VMAs {
-		for _, k := range p.Keep {
-			if v.Start < k.End && k.Start < v.End {
-				return fmt.Errorf("the program has memory at %#x-%#x, where Homing's own is", v.Start, v.End)
-			}
-		}
+	if err := p.checkKeep(im.VMAs); err != nil {
+		return err
 	}
 	keep := slices.Clone(p.Keep)
 	for _, m := range from {
@@ -102,6 +98,18 @@ func (im *Image) RestoreMemory(p *Place) error {
 		return err
 	}
 	return im.restoreLayout(p)
+}
+
+// checkKeep refuses mappings where the target has ours.
+func (p *Place) checkKeep(vmas []VMA) error {
+	for _, v := range vmas {
+		for _, k := range p.Keep {
+			if v.Start < k.End && k.Start < v.End {
+				return fmt.Errorf("the program has memory at %#x-%#x, where Homing's own is", v.Start, v.End)
+			}
+		}
+	}
+	return nil
 }
 
 // moveVDSO moves the parts of the vDSO to their places in the image, by way of
