@@ -170,6 +170,9 @@ func (j *jobServer) move(ctx context.Context, op string, req node.MoveRequest, o
 			if errors.As(e, &failed) {
 				at, e = failed.PID, failed.Err
 			}
+			if errors.Is(e, context.Canceled) && ctx.Err() != nil {
+				e = errors.New("cancelled; it runs on where it was")
+			}
 			j.log.Info("not moved", "pid", at, "to", req.To, "err", e)
 			out.fail(e, at)
 		}

@@ -151,17 +151,24 @@ func (m *move) one(ctx context.Context, pid int) error {
 // freezeRequest bounds a node's answer to Take; it gives up before.
 const freezeRequest = 60 * time.Second
 
-// take has a node stop processes and hand them over.
+// take has a node stop processes and hand them over. That is soon over, and is
+// waited for though ctx ends.
 func (s *Supervisor) take(ctx context.Context, p *process, at *site, reason string) (*protocol.TakeReply, protocol.ProcRefs, error) {
-	ctx, cancel := context.WithTimeout(ctx, freezeRequest)
+	asked, cancel := context.WithTimeout(at.sess.Context(), freezeRequest)
 	defer cancel()
 	var reply protocol.TakeReply
-	var refs protocol.ProcRefs
-	if err := at.sess.Request(ctx, protocol.Take, protocol.TakeRequest{ProcRef: p.ref(), Reason: reason}, &reply); err != nil {
-		return nil, refs, err
+	if err := at.sess.Request(asked, protocol.Take, protocol.TakeRequest{ProcRef: p.ref(), Reason: reason}, &reply); err != nil {
+		return nil, protocol.ProcRefs{}, err
 	}
-	for i := range reply.Procs {
-		refs.Procs = append(refs.Procs, protocol.ProcRef{PID: reply.Procs[i].Image.PID, Gen: reply.Procs[i].Gen})
+	refs := refsOf(reply.Procs)
+	if err := ctx.Err(); err != nil {
+		for i := range reply.Procs {
+			if id := reply.Procs[i].Bulk; id != 0 {
+				at.sess.BulkDrop(id)
+			}
+		}
+		s.thaw(at, refs)
+		return nil, refs, err
 	}
 	return &reply, refs, nil
 }
@@ -318,6 +325,7 @@ func (m *move) relay(ctx context.Context, at *site, taken *protocol.TakeReply) e
 
 // arrive builds processes at a node, where they stand still.
 func (s *Supervisor) arrive(ctx context.Context, to *site, procs []protocol.ProcImage, pages [][]byte) error {
+	to.clearing.Wait()
 	req := protocol.ArriveRequest{Procs: procs, Seq: s.lastSeq(procs)}
 	for i := range procs {
 		procs[i].Bulk = 0
@@ -341,10 +349,31 @@ func (s *Supervisor) arrive(ctx context.Context, to *site, procs []protocol.Proc
 			}
 		}
 	}()
-	if err := to.sess.Request(ctx, protocol.Arrive, req, &protocol.Empty{}); err != nil {
-		return fmt.Errorf("node %s cannot take it: %w", to.name, err)
+	answered := make(chan error, 1)
+	go func() { answered <- to.sess.Request(to.sess.Context(), protocol.Arrive, req, &protocol.Empty{}) }()
+	select {
+	case err := <-answered:
+		if err != nil {
+			return fmt.Errorf("node %s cannot take it: %w", to.name, err)
+		}
+		return nil
+	case <-ctx.Done():
+		to.clearing.Go(func() {
+			if <-answered == nil {
+				s.tellNode(to, protocol.Gone, refsOf(procs))
+			}
+		})
+		return ctx.Err()
 	}
-	return nil
+}
+
+// refsOf names the processes of images.
+func refsOf(procs []protocol.ProcImage) protocol.ProcRefs {
+	var refs protocol.ProcRefs
+	for i := range procs {
+		refs.Procs = append(refs.Procs, protocol.ProcRef{PID: procs[i].Image.PID, Gen: procs[i].Gen})
+	}
+	return refs
 }
 
 // lastSeq is the largest number of a call of the threads so far.

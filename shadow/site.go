@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,8 @@ type site struct {
 	sess *kkc.Session
 	out  *protocol.Outbox
 	lost atomic.Bool // processes whose guests were there have been ended
+
+	clearing sync.WaitGroup // bodies that it builds for a move which has been taken back
 }
 
 // reachLimit bounds how long it may take to connect to a node and open a pod.
