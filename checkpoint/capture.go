@@ -260,13 +260,15 @@ func PendingSignals(tid int, shared bool) ([]linux.Siginfo, error) {
 }
 
 // CaptureInjected completes the state of a stopped thread with what only the
-// thread itself can ask the kernel for: alternate stack, clear_child_tid and,
-// for the leader, the program break.
+// thread itself can ask the kernel for: alternate stack, clear_child_tid, how
+// precise its timers are and, for the leader, the program break.
 func CaptureInjected(tid int, body *tracer.Body, th *Thread, brk *uint64) error {
 	scratch := body.Table + uint64(body.Size)
 	calls := []tracer.Call{
 		tracer.C(unix.SYS_SIGALTSTACK, 0, scratch),
 		tracer.C(unix.SYS_PRCTL, unix.PR_GET_TID_ADDRESS, scratch+32),
+		tracer.C(unix.SYS_PRCTL, unix.PR_GET_TSC, scratch+40),
+		tracer.C(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK),
 	}
 	if brk != nil {
 		calls = append(calls, tracer.C(unix.SYS_BRK, 0))
@@ -275,7 +277,7 @@ func CaptureInjected(tid int, body *tracer.Body, th *Thread, brk *uint64) error 
 	if err != nil {
 		return fmt.Errorf("capture thread %d: %w", tid, err)
 	}
-	var out [40]byte
+	var out [44]byte
 	if err := body.ReadScratch(tid, out[:]); err != nil {
 		return err
 	}
@@ -283,9 +285,9 @@ func CaptureInjected(tid int, body *tracer.Body, th *Thread, brk *uint64) error 
 		th.AltStack[i] = le64(out[8*i:])
 	}
 	th.AltStack[1] = uint64(uint32(th.AltStack[1])) // stack_t.ss_flags is an int
-	th.ClearTID = le64(out[32:])
+	th.ClearTID, th.TSC, th.TimerSlack = le64(out[32:]), binary.LittleEndian.Uint32(out[40:]), res[3]
 	if brk != nil {
-		*brk = res[2]
+		*brk = res[4]
 	}
 	return nil
 }

@@ -48,6 +48,10 @@ type File struct {
 	ReadOnly bool `json:",omitempty"`
 }
 
+// SegmentDev stands for the device of a System V shared memory segment, whose
+// number is Ino then, and whose size is Size.
+const SegmentDev = 1<<64 - 1
+
 // VMA is one mapping.
 type VMA struct {
 	Start, End uint64
@@ -86,8 +90,15 @@ type Thread struct {
 	Delivering *linux.Siginfo `json:",omitempty"`
 	// Call is set if the thread stands in a system call that is being executed
 	// at home: Regs are as inside it, Rip behind the instruction.
-	Call *Call  `json:",omitempty"`
-	Comm []byte // its name, without the final zero
+	Call *Call `json:",omitempty"`
+	// Deadline is when the time is over of the call that the thread is about to
+	// make again, in ns of home's CLOCK_MONOTONIC; 0 if it begins anew.
+	Deadline int64  `json:",omitempty"`
+	Comm     []byte // its name, without the final zero
+	// TimerSlack is in nanoseconds, 0 if it is not known; TSC is 2 if rdtsc
+	// gives SIGSEGV (prctl(2)).
+	TimerSlack uint64 `json:",omitempty"`
+	TSC        uint32 `json:",omitempty"`
 }
 
 // Call is a forwarded system call in progress.
@@ -113,9 +124,22 @@ type Image struct {
 	Limits    map[int]unix.Rlimit
 	Timers    Timers
 	Locks     int             // MCL_* of mlockall(2) for what will be mapped
+	Huge      HugePages       `json:",omitempty"`
 	Pending   []linux.Siginfo // process-directed
 	Pages     []linux.Range   // whose contents follow, in this order
 }
+
+// HugePages says whether a process may have huge pages, see
+// PR_SET_THP_DISABLE(2const). Of one that has just executed a program it is
+// not known.
+type HugePages int
+
+// Values of HugePages.
+const (
+	HugeUnknown HugePages = iota
+	HugeAllowed
+	HugeDisabled
+)
 
 // PageBytes is the total length of the pages' contents.
 func (im *Image) PageBytes() uint64 {

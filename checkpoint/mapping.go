@@ -89,6 +89,10 @@ func (im *Image) CaptureFlags(pid int, early []linux.MappingFlags) error {
 		}
 		im.applyFlags(flags)
 	}
+	var err error
+	if im.Huge, err = hugePages(pid); err != nil {
+		return err
+	}
 	for i := range im.VMAs {
 		v := &im.VMAs[i]
 		why := ""
@@ -151,14 +155,22 @@ type step struct {
 func must(nr uint64, args ...uint64) step { return step{call: tracer.C(nr, args...)} }
 func wish(nr uint64, args ...uint64) step { return step{call: tracer.C(nr, args...), soft: true} }
 
+// Injector executes calls in a stopped thread: a tracer.Body, or a
+// tracer.Native where there is none.
+type Injector interface {
+	Inject(tid int, calls []tracer.Call) ([]uint64, error)
+}
+
 // run makes the target execute steps.
-func (p *Place) run(steps []step) error {
+func (p *Place) run(steps []step) error { return run(p.TID, p.Body, steps) }
+
+func run(tid int, inj Injector, steps []step) error {
 	calls := make([]tracer.Call, len(steps))
 	for i, s := range steps {
 		calls[i] = s.call
 	}
 	for len(calls) > 0 {
-		res, err := p.Body.Inject(p.TID, calls)
+		res, err := inj.Inject(tid, calls)
 		var failed *tracer.CallError
 		switch {
 		case err == nil:
@@ -243,7 +255,11 @@ func (p *Place) mapVMA(im *Image, v *VMA, keep apart) ([]step, error) {
 	if keep.mark {
 		first = unix.PROT_NONE // joins nothing
 	}
-	if v.File >= 0 {
+	if v.File >= 0 && im.Files[v.File].Dev == SegmentDev && p.Segment != nil {
+		for _, c := range p.Segment(im.Files[v.File], v) {
+			steps = append(steps, step{call: c})
+		}
+	} else if v.File >= 0 {
 		fd, calls, err := p.OpenFile(v.File)
 		if err != nil {
 			return nil, err
@@ -361,13 +377,13 @@ func (p *Place) allocateKeys(vmas []VMA) error {
 // CaptureLocks tells how memory that a process maps from now on is locked
 // (mlockall(2)): MCL_FUTURE, and MCL_ONFAULT, or 0. The kernel says so nowhere:
 // it is tried, through the stopped thread tid.
-func CaptureLocks(tid int, body *tracer.Body) (int, error) {
+func CaptureLocks(tid int, inj Injector) (int, error) {
 	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
 	before, err := lockedKB(tid)
 	if err != nil {
 		return 0, err
 	}
-	res, err := body.Inject(tid, []tracer.Call{tracer.C(unix.SYS_MMAP, 0, PageSize, unix.PROT_READ|unix.PROT_WRITE, flags, ^uint64(0), 0)})
+	res, err := inj.Inject(tid, []tracer.Call{tracer.C(unix.SYS_MMAP, 0, PageSize, unix.PROT_READ|unix.PROT_WRITE, flags, ^uint64(0), 0)})
 	var failed *tracer.CallError
 	if errors.As(err, &failed) && failed.Errno == unix.EAGAIN { // more than may be locked
 		return unix.MCL_FUTURE, nil
@@ -388,24 +404,43 @@ func CaptureLocks(tid int, body *tracer.Body) (int, error) {
 			locks |= mclOnFault
 		}
 	}
-	if _, err := body.Inject(tid, []tracer.Call{tracer.C(unix.SYS_MUNMAP, res[0], PageSize)}); err != nil {
+	if _, err := inj.Inject(tid, []tracer.Call{tracer.C(unix.SYS_MUNMAP, res[0], PageSize)}); err != nil {
 		return 0, fmt.Errorf("locks of thread %d: %w", tid, err)
 	}
 	return locks, nil
 }
 
 func lockedKB(tid int) (int, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+	text, err := statusLine(tid, "VmLck")
 	if err != nil {
-		return 0, fmt.Errorf("locks of thread %d: %w", tid, err)
+		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(b), "\nVmLck:")
-	line, _, _ := strings.Cut(rest, "\n")
-	n, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(line, "kB")))
+	n, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(text, "kB")))
 	if err != nil {
 		return 0, fmt.Errorf("locks of thread %d: %w", tid, err)
 	}
 	return n, nil
+}
+
+func hugePages(pid int) (HugePages, error) {
+	switch text, err := statusLine(pid, "THP_enabled"); text {
+	case "0":
+		return HugeDisabled, err
+	case "1":
+		return HugeAllowed, err
+	default: // a kernel without them
+		return HugeUnknown, err
+	}
+}
+
+func statusLine(tid int, key string) (string, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+	if err != nil {
+		return "", fmt.Errorf("status of thread %d: %w", tid, err)
+	}
+	_, rest, _ := strings.Cut(string(b), "\n"+key+":")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line), nil
 }
 
 func pagePresent(tid int, addr uint64) (bool, error) {
@@ -422,10 +457,10 @@ func pagePresent(tid int, addr uint64) (bool, error) {
 }
 
 // DropLocks unlocks all memory of a process that is about to become a shadow:
-// what is mapped into it then would be locked, too. RestoreLocks brings the
-// locks back.
-func DropLocks(tid int, body *tracer.Body) error {
-	if _, err := body.Inject(tid, []tracer.Call{tracer.C(unix.SYS_MUNLOCKALL)}); err != nil {
+// what is mapped into it then would be locked, too. What CaptureFlags tells is to
+// be read before (early). RestoreLocks brings the locks back.
+func DropLocks(tid int, inj Injector) error {
+	if _, err := inj.Inject(tid, []tracer.Call{tracer.C(unix.SYS_MUNLOCKALL)}); err != nil {
 		return fmt.Errorf("unlock memory of thread %d: %w", tid, err)
 	}
 	return nil
@@ -434,7 +469,7 @@ func DropLocks(tid int, body *tracer.Body) error {
 // RestoreLocks locks what was locked. That makes pages, so it comes when those
 // that the image has are there; if they are not (filled false), each is locked
 // as it comes. A node allows an ordinary user little of it: it is a wish.
-func (im *Image) RestoreLocks(p *Place, filled bool) error {
+func (im *Image) RestoreLocks(tid int, inj Injector, filled bool) error {
 	const mlockOnFault = 1
 	var steps []step
 	for _, v := range im.VMAs {
@@ -450,7 +485,7 @@ func (im *Image) RestoreLocks(p *Place, filled bool) error {
 	if im.Locks != 0 {
 		steps = append(steps, wish(unix.SYS_MLOCKALL, uint64(im.Locks)))
 	}
-	if err := p.run(steps); err != nil {
+	if err := run(tid, inj, steps); err != nil {
 		return fmt.Errorf("lock memory of process %d: %w", im.PID, err)
 	}
 	return nil

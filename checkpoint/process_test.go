@@ -281,6 +281,9 @@ func TestThreads(t *testing.T) {
 			if err := before[i].Strip(tid, body); err != nil {
 				return err
 			}
+			if _, err := body.Inject(tid, []tracer.Call{tracer.C(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, 77)}); err != nil {
+				return err
+			}
 		}
 		for i, th := range capture(threads, body) {
 			if th.Rseq.Addr != 0 || th.RobustHead != 0 || th.ClearTID != 0 || th.AltStack[1] != ssDisable {
@@ -300,12 +303,15 @@ func TestThreads(t *testing.T) {
 	for i, th := range before {
 		names += string(th.Comm) + " "
 		now := after[i]
-		if th.Rseq != now.Rseq || th.RobustHead != now.RobustHead || th.ClearTID != now.ClearTID || th.AltStack != now.AltStack || string(th.Comm) != string(now.Comm) {
+		if th.Rseq != now.Rseq || th.RobustHead != now.RobustHead || th.ClearTID != now.ClearTID || th.AltStack != now.AltStack || string(th.Comm) != string(now.Comm) || th.TimerSlack != now.TimerSlack || th.TSC != now.TSC {
 			t.Errorf("was %+v, is %+v", th, now)
 		}
 		if th.Rseq.Addr == 0 || th.RobustHead == 0 || th.ClearTID == 0 || th.AltStack[2] == 0 {
 			t.Errorf("the program had not what is tested: %+v", th)
 		}
+	}
+	if before[1].TimerSlack != 12345 || before[0].TSC == 0 {
+		t.Errorf("timer slack %d, TSC %d", before[1].TimerSlack, before[0].TSC)
 	}
 	if names != "threads one two three " {
 		t.Errorf("names: %s", names)

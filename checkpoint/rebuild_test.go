@@ -103,7 +103,7 @@ func (v *victim) rebuild(threads []int, body *tracer.Body, early []linux.Mapping
 	if err := im.WritePages(v.pid, pages); err != nil {
 		return err
 	}
-	if err := im.RestoreLocks(place, true); err != nil {
+	if err := im.RestoreLocks(v.pid, body, true); err != nil {
 		return err
 	}
 	for i := range im.Files {

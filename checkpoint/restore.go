@@ -22,6 +22,9 @@ type Place struct {
 	// OpenFile returns the descriptor number by which the target can map file
 	// i while the calls returned before run; calls are prepended to open it.
 	OpenFile func(i int) (fd int, calls []tracer.Call, err error)
+	// Segment maps a piece of a System V shared memory segment; nil if that is a
+	// file like others here.
+	Segment func(f File, v *VMA) []tracer.Call
 	// OpenObject likewise for shared anonymous memory; nil: a private copy.
 	Object func(v VMA) (calls []tracer.Call, ok bool)
 }
@@ -97,7 +100,22 @@ func (im *Image) RestoreMemory(p *Place) error {
 	if err := p.nameVMAs(im.VMAs); err != nil {
 		return err
 	}
+	if err := im.restoreHuge(p); err != nil {
+		return err
+	}
 	return im.restoreLayout(p)
+}
+
+// restoreHuge says whether the process may have huge pages.
+func (im *Image) restoreHuge(p *Place) error {
+	if im.Huge == HugeUnknown {
+		return nil
+	}
+	disable := uint64(0)
+	if im.Huge == HugeDisabled {
+		disable = 1
+	}
+	return p.run([]step{wish(unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, disable)})
 }
 
 // checkKeep refuses mappings where the target has ours.
@@ -245,30 +263,37 @@ func (th *Thread) RestoreThread(tid int, body *tracer.Body) error {
 		return err
 	}
 	scratch := body.Table + uint64(body.Size)
-	var calls []tracer.Call
-	if th.ClearTID != 0 {
-		calls = append(calls, tracer.C(unix.SYS_SET_TID_ADDRESS, th.ClearTID))
+	b := make([]byte, 24+maxComm+1) // stack_t, name
+	for i, v := range th.AltStack {
+		binary.LittleEndian.PutUint64(b[8*i:], v)
+	}
+	flags := th.AltStack[1] &^ 1 // not SS_ONSTACK
+	if th.AltStack[2] == 0 {
+		flags = ssDisable
+	}
+	binary.LittleEndian.PutUint64(b[8:], flags)
+	copy(b[24:], th.Comm)
+	steps := []step{
+		must(unix.SYS_SET_TID_ADDRESS, th.ClearTID),
+		must(unix.SYS_PRCTL, unix.PR_SET_NAME, scratch+24),
+		must(unix.SYS_SIGALTSTACK, scratch, 0),
 	}
 	if th.RobustHead != 0 {
-		calls = append(calls, tracer.C(unix.SYS_SET_ROBUST_LIST, th.RobustHead, th.RobustLen))
+		steps = append(steps, must(unix.SYS_SET_ROBUST_LIST, th.RobustHead, th.RobustLen))
 	}
 	if th.Rseq.Addr != 0 {
-		calls = append(calls, tracer.C(unix.SYS_RSEQ, th.Rseq.Addr, uint64(th.Rseq.Size), uint64(th.Rseq.Flags), uint64(th.Rseq.Signature)))
+		steps = append(steps, must(unix.SYS_RSEQ, th.Rseq.Addr, uint64(th.Rseq.Size), uint64(th.Rseq.Flags), uint64(th.Rseq.Signature)))
 	}
-	b := make([]byte, 24+16) // stack_t, name
-	copy(b[24:], th.Comm)
-	calls = append(calls, tracer.C(unix.SYS_PRCTL, unix.PR_SET_NAME, scratch+24))
-	if th.AltStack[2] != 0 && th.AltStack[1]&ssDisable == 0 {
-		for i, v := range th.AltStack {
-			binary.LittleEndian.PutUint64(b[8*i:], v)
-		}
-		binary.LittleEndian.PutUint64(b[8:], th.AltStack[1]&^1) // not SS_ONSTACK
-		calls = append(calls, tracer.C(unix.SYS_SIGALTSTACK, scratch, 0))
+	if th.TimerSlack != 0 {
+		steps = append(steps, wish(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, th.TimerSlack))
+	}
+	if th.TSC != 0 {
+		steps = append(steps, wish(unix.SYS_PRCTL, unix.PR_SET_TSC, uint64(th.TSC)))
 	}
 	if err := body.WriteScratch(tid, b); err != nil {
 		return err
 	}
-	if _, err := body.Inject(tid, calls); err != nil {
+	if err := run(tid, body, steps); err != nil {
 		return fmt.Errorf("restore thread %d: %w", th.TID, err)
 	}
 	if err := linux.SetRegset(tid, linux.NTX86Xstate, th.Xstate); err != nil {

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static pthread_barrier_t ready;
@@ -24,6 +25,7 @@ static void wait_on_it(int sig) {
 static void *run(void *name) {
 	pthread_setname_np(pthread_self(), name);
 	altstack();
+	if (((char *)name)[0] == 'o') prctl(PR_SET_TIMERSLACK, 12345);
 	if (((char *)name)[1] == 'w') {
 		pthread_kill(pthread_self(), SIGUSR1); // runs on the alternate stack
 	} else {
