@@ -25,6 +25,12 @@ func (p *pod) arrive(ctx context.Context, req protocol.ArriveRequest) (any, erro
 			break
 		}
 	}
+	if err := p.host.admit(len(req.Procs)); err != nil {
+		for i := range req.Procs {
+			p.dropPages(&req.Procs[i])
+		}
+		return nil, err
+	}
 	group := make([]*proc, 0, len(req.Procs))
 	objects := podObjects{}
 	defer objects.close()
@@ -127,6 +133,9 @@ func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image) error {
 		}
 		threads = append(threads, th)
 	}
+	if err := im.RestoreLocks(leader.here, p.body(), true); err != nil {
+		return err
+	}
 	if err := im.Timers.Restore(leader.here, p.body()); err != nil {
 		p.log.Warn("timers did not come along", "pid", im.PID, "err", err)
 	}
@@ -139,6 +148,11 @@ func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image) error {
 		t := &im.Threads[i]
 		if err := t.RestoreThread(th.here, p.body()); err != nil {
 			return err
+		}
+		if t.Deadline != 0 {
+			if err := p.waitOn(th, t); err != nil {
+				return err
+			}
 		}
 		th.saved = &savedState{t.Regs, t.Mask}
 		th.delivering = t.Delivering

@@ -30,6 +30,8 @@ func init() {
 		unix.SYS_EXIT:          (*pod).callExit,
 		unix.SYS_EXIT_GROUP:    (*pod).callExit,
 		unix.SYS_MMAP:          (*pod).callMmap,
+		unix.SYS_SHMAT:         (*pod).callShmat,
+		unix.SYS_SHMDT:         (*pod).callShmdt,
 		unix.SYS_RT_SIGACTION:  (*pod).callSigaction,
 		unix.SYS_RT_SIGPENDING: (*pod).callSigpending,
 		unix.SYS_PRCTL:         (*pod).callPrctl,

@@ -45,7 +45,7 @@ func (p *pod) cont(th *thread, sig int) {
 }
 
 func (p *pod) onEventStop(th *thread) {
-	if th.proc.stopped || th.proc.isFreezing() {
+	if th.proc.standsStill() {
 		th.held = true
 		return
 	}
@@ -200,7 +200,7 @@ func (p *pod) onSigtimedwaitEnd(th *thread) {
 			p.takenByWait(th, th.waitPtr)
 		}
 	}
-	if th.proc.stopped || th.proc.isFreezing() {
+	if th.proc.standsStill() {
 		th.held = true
 		return
 	}

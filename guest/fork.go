@@ -203,7 +203,7 @@ func (p *pod) resume(th *thread, regs *linux.Regs, mask uint64) error {
 		return err
 	}
 	th.injecting.Store(false)
-	if th.proc.stopped || th.proc.isFreezing() {
+	if th.proc.standsStill() {
 		th.held = true
 		return nil
 	}
@@ -296,7 +296,7 @@ func (p *pod) startChild(parent, child *thread, req *cloneRequest, here int, sav
 		p.takeEarly(child.proc)
 		child.proc.stopped = p.standing[child.proc.gen]
 	}
-	if child.proc.stopped || child.proc.isFreezing() {
+	if child.proc.standsStill() {
 		child.held = true
 		return nil
 	}

@@ -28,6 +28,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 
@@ -40,6 +41,15 @@ import (
 type HostConfig struct {
 	CacheDir string // for file contents; empty: in memory
 	Log      *slog.Logger
+
+	// Admit says whether a guest may come where so many are; nil: always. Its
+	// error is shown to the user at home.
+	Admit func(present int) error
+
+	// DialPeer makes a transfer connection to another node, which must hold the
+	// key pin and have made the ticket for the key of this one, Fingerprint.
+	DialPeer    func(ctx context.Context, addr, pin, ticket string) (net.Conn, error)
+	Fingerprint string
 }
 
 // Host runs the pods of a node.
@@ -51,6 +61,7 @@ type Host struct {
 
 	mu    sync.Mutex
 	stats Stats
+	pods  map[*pod]struct{}
 }
 
 // Stats counts what a node did.
@@ -71,7 +82,7 @@ func NewHost(cfg HostConfig) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Host{cfg: cfg, cache: c, stats: Stats{CameHome: map[string]int{}}}, nil
+	return &Host{cfg: cfg, cache: c, stats: Stats{CameHome: map[string]int{}}, pods: map[*pod]struct{}{}}, nil
 }
 
 // Stats returns the counts so far.
@@ -94,6 +105,8 @@ func (h *Host) Serve(sess *kkc.Session) {
 		sess.Close("this node cannot trace: " + err.Error())
 		return
 	}
+	h.addPod(p)
+	defer h.removePod(p)
 	transaction(sess, protocol.Clock, p.clock)
 	transaction(sess, protocol.PodOpen, p.open)
 	transaction(sess, protocol.ProcStart, p.startProcess)

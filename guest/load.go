@@ -20,6 +20,10 @@ func le64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
 // startProcess serves ProcStart: the first process of a job arrives.
 func (p *pod) startProcess(ctx context.Context, img protocol.ProcImage) (any, error) {
+	if err := p.host.admit(1); err != nil {
+		p.dropPages(&img)
+		return nil, err
+	}
 	pages, err := img.Image.MakePages()
 	if err == nil && img.Bulk != 0 {
 		err = p.sess.BulkRecv(ctx, img.Bulk, pages)

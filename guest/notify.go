@@ -167,12 +167,16 @@ func (p *pod) route(th *thread, n *linux.Notif) {
 // forward marshals the thread's call and sends it home.
 func (p *pod) forward(th *thread, args [6]uint64) {
 	call, err := th.enc.Marshal(th.entry, int32(th.tid), args, memory(th.here), maxImage)
-	if errors.Is(err, syscallfwd.ErrTooBig) && th.entry.Splittable() {
+	if (errors.Is(err, syscallfwd.ErrTooBig) || err == nil && th.done > 0) && th.entry.Splittable() {
 		call, th.part, th.more, err = th.enc.MarshalPart(th.entry, int32(th.tid), args, memory(th.here), maxImage, th.done)
 	}
 	if err != nil {
 		p.bringHome(th, th.entry.Name+": "+err.Error())
 		return
+	}
+	if th.deadline != 0 {
+		call.SetTimeout(p.left(th.deadline))
+		th.deadline = 0
 	}
 	p.send(th, call)
 }

@@ -54,7 +54,8 @@ type pod struct {
 	tr   *tracer.Tracer
 	out  *protocol.Outbox
 
-	init     int // first process, as numbered here
+	ahead    int64 // home's CLOCK_MONOTONIC against this node's, ns
+	init     int   // first process, as numbered here
 	initCmd  *exec.Cmd
 	listener int
 	vdso     []linux.Mapping
@@ -108,12 +109,16 @@ func (p *pod) open(_ context.Context, req protocol.PodOpenRequest) (any, error) 
 	if skew := time.Duration(req.Realtime); skew > maxClockSkew || skew < -maxClockSkew {
 		return nil, fmt.Errorf("the clocks of home and this node differ by %v (limit %v); synchronise them (chrony, systemd-timesyncd)", skew, maxClockSkew)
 	}
+	if err := p.host.admit(1); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	if p.isOpen || p.closing {
 		p.mu.Unlock()
 		return nil, errors.New("this session has a pod already")
 	}
 	p.isOpen = true
+	p.ahead = req.Monotonic
 	p.mu.Unlock()
 	var startErr error
 	if err := p.tr.Do(func() { startErr = p.startInit(req) }); err != nil {

@@ -172,7 +172,7 @@ func (p *pod) procText(pr *proc, reader *thread, f *protocol.ProcFile) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	v := &procView{hidden: linux.Range{Start: stubAddr, End: stubEnd}, origin: p.origin}
+	v := &procView{hidden: linux.Range{Start: stubAddr, End: stubEnd}, origin: p.shownAs}
 	switch f.Name {
 	case "maps", "smaps":
 		return v.maps(own), nil

@@ -241,6 +241,15 @@ func (p *pod) mappersOf(o *sharedFile) (pids []int, busy bool) {
 	return pids, busy || len(pids) > 0
 }
 
+// shownAs tells how home's kernel would print a mapping of a body.
+func (p *pod) shownAs(dev, ino uint64) (checkpoint.File, bool) {
+	f, ok := p.origin(dev, ino)
+	if f.Dev == checkpoint.SegmentDev {
+		f.Dev = unix.Mkdev(0, 1)
+	}
+	return f, ok
+}
+
 // origin tells which file of home a mapping of a body shows.
 func (p *pod) origin(dev, ino uint64) (checkpoint.File, bool) {
 	s := &p.shared

@@ -387,7 +387,7 @@ func (p *pod) onContinue(m protocol.ProcRef) {
 		}
 		pr.stopped = false
 		for _, th := range p.threadsOf(pr) {
-			if th.held && !th.standing && th.vfork == nil && !pr.isFreezing() {
+			if th.held && !th.standing && th.vfork == nil && !pr.standsStill() {
 				th.held, th.delivering = false, nil
 				p.cont(th, 0)
 			}

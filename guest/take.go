@@ -137,8 +137,8 @@ func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
 	group := p.family(pr)
 	for _, m := range group {
 		m.mu.Lock()
-		busy := m.freezing || m.arrived
-		m.freezing = true
+		busy := m.freezing && !m.evicting || m.arrived
+		m.freezing, m.evicting = true, false
 		shares := m.sharesVM
 		m.mu.Unlock()
 		if busy {
@@ -375,7 +375,7 @@ func (p *pod) goOn(pr *proc) {
 				p.giveBack(th)
 			case th.held:
 				p.giveBack(th)
-				if !pr.stopped {
+				if !pr.stopped && !pr.parked {
 					th.held = false
 					p.cont(th, 0)
 				}
@@ -392,9 +392,12 @@ func (p *pod) giveBack(th *thread) {
 	if th.saved == nil {
 		return
 	}
-	_ = linux.SetRegs(th.here, &th.saved.regs) // ESRCH: it is dying
-	_ = linux.SetSigmask(th.here, th.saved.mask)
+	held := &tracer.Held{TID: th.here, Regs: th.saved.regs, Mask: th.saved.mask}
+	if err := held.Release(p.tr); err != nil && !endedMeanwhile(err) {
+		p.log.Error("thread not put back", "tid", th.tid, "err", err)
+	}
 	th.saved = nil
+	p.noteLimit(th)
 	th.injecting.Store(false)
 }
 
@@ -436,7 +439,7 @@ func (p *pod) reattach(th *thread, n *linux.Notif) {
 		return
 	}
 	th.attach, th.done = th.detached.Seq, th.detached.Done
-	th.detached = nil
+	th.detached, th.deadline = nil, 0
 	th.notifID, th.args, th.special, th.sigwait = n.ID, n.Args, nil, false
 	th.entry = syscallfwd.Lookup(uint32(n.NR))
 	th.more, th.hasTemp, th.tempPending = false, false, false
@@ -466,7 +469,7 @@ func (p *pod) respondStanding(id uint64, ret int64) bool {
 		if err := linux.SetRegs(th.here, &r); err != nil {
 			return // likewise
 		}
-		if th.proc.isFreezing() || th.proc.stopped {
+		if th.proc.standsStill() {
 			return // it stands already
 		}
 		th.held = false
@@ -496,6 +499,9 @@ func (p *pod) capture(pr *proc) (*checkpoint.Image, error) {
 		return nil, err
 	}
 	im.Layout.Brk = brk
+	if err := im.CaptureFlags(pr.body, nil); err != nil {
+		return nil, err
+	}
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
 	for sig, a := range pr.actions {
@@ -520,6 +526,9 @@ func (p *pod) captureThreads(pr *proc, im *checkpoint.Image) error {
 		im.Threads = append(im.Threads, t)
 	}
 	if im.Timers, err = p.captureTimers(pr); err != nil {
+		return err
+	}
+	if im.Locks, err = checkpoint.CaptureLocks(pr.body, p.body()); err != nil {
 		return err
 	}
 	if im.Pending, err = checkpoint.PendingSignals(pr.body, true); err != nil {
@@ -548,6 +557,7 @@ func (p *pod) captureThread(th *thread, vdso []linux.Mapping, im *checkpoint.Ima
 	th.saved = &savedState{t.Regs, t.Mask}
 	t.TID, t.Call, t.Delivering = th.tid, call, th.delivering
 	if call == nil {
+		t.Deadline = p.deadlineOf(th, &t.Regs)
 		if int64(t.Regs.Orig_rax) == unix.SYS_RT_SIGTIMEDWAIT && int64(t.Regs.Rax) == -int64(unix.EINTR) && !deliverable(th.here) {
 			code := int64(-signals.ERESTARTNOINTR)
 			t.Regs.Rax = uint64(code)

@@ -24,6 +24,7 @@ type proc struct {
 	replaced bool // an exec, or the process at home, takes its place
 	loading  bool // its program has not begun: it can still run at home
 	freezing bool // it is about to move: all threads stop
+	evicting bool // it is freezing, and nobody has taken it yet: see evict.go
 	arrived  bool // stands still until home says that it runs here
 	sharesVM bool // a vfork child: lives in its parent's memory
 	timers   cpuTimers
@@ -41,6 +42,7 @@ type proc struct {
 
 	// Tracer's thread only.
 	stopped bool // job control: all threads are to stand still
+	parked  bool // likewise, for the owner of this machine
 }
 
 func (p *proc) setLoading(v bool) {
@@ -63,6 +65,10 @@ func (p *proc) isFreezing() bool {
 	defer p.mu.Unlock()
 	return p.freezing
 }
+
+// standsStill tells whether a thread that stops is to be left standing. Tracer's
+// thread.
+func (p *proc) standsStill() bool { return p.stopped || p.parked || p.isFreezing() }
 
 // action returns a signal's disposition.
 func (p *proc) action(sig int) checkpoint.Action {
@@ -103,6 +109,7 @@ type thread struct {
 	args     [6]uint64
 	call     *syscallfwd.Call
 	done     uint64 // bytes moved by earlier parts of a large call
+	deadline int64  // when the time of its next call is over, see checkpoint.Thread; 0: as it says
 	attach   uint64 // number of the call that it was in when it moved, see reattach
 	wants    bool   // waits in a trapped call that is home's, see bringHome
 	part     uint64
@@ -122,6 +129,7 @@ type thread struct {
 	held       bool        // stands in a stop until home has decided
 	heldSeq    uint64      // freeze's: call whose answer home was asked to keep
 	standing   bool        // held, with its call pending at home: the answer resumes it, see reattach
+	limit      timeLimit   // of the call that it went on with
 	saved      *savedState // how it goes on, if its registers are ours now
 	vfork      *vforkWait
 	suspended  *linux.Regs   // registers of a call replaced by rt_sigsuspend, see suspend

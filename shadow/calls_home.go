@@ -71,6 +71,8 @@ func (r *returning) finishCalls() error {
 		t.Regs.Rax = uint64(ret)
 		if !signals.IsRestart(ret) {
 			t.Regs.Orig_rax = ^uint64(0)
+		} else if t.Call.Seq != 0 {
+			t.Deadline = r.threads[i].limit.Load()
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func (o *sharedFile) resized() bool {
 	if o.closed || o.copy == nil {
 		return false
 	}
-	size, err := sizeOf(o.fd)
+	size, err := o.size()
 	return err == nil && size != o.copy.Size()
 }
 

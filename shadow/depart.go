@@ -31,7 +31,8 @@ type departing struct {
 	img     protocol.ProcImage
 	pages   []byte
 	maps    []linux.Mapping
-	booted  bool // stub and arena are mapped
+	booted  bool                 // stub and arena are mapped
+	early   []linux.MappingFlags // nil, or read before it stood still
 	ignored uint64
 	caught  uint64
 	fds     uint64 // signals that its signalfds read
@@ -323,7 +324,10 @@ func (s *Supervisor) capture(d *departing) error {
 		}
 	}
 	var why error
-	resolve := s.leavingFiles(p.pid, d.family, &why)
+	resolve := s.leavingFiles(p, func(calls []tracer.Call) error {
+		_, err := s.body(leader.th).Inject(leader.th.tid, calls)
+		return err
+	}, d.family, &why)
 	for _, m := range maps {
 		if err := staysHere(m, resolve); err != nil {
 			return err
@@ -349,15 +353,19 @@ func (s *Supervisor) capture(d *departing) error {
 		t.rseq = ct.Rseq
 		ct.Mask, ct.Pending = t.held.Mask, nil // what is pending arrives when the shadow runs
 		ct.Regs = t.held.Regs
+		ct.Deadline = p.deadline(t.th.tid, &ct.Regs)
 		inCall(&ct)
 		im.Threads = append(im.Threads, ct)
 	}
-	place, err := freeRange(maps, arenaSize+1<<20)
+	place, err := freeRange(maps, gapSize+arenaSize)
 	if err != nil {
 		return err
 	}
-	p.stub, p.arena = place, place+1<<20
+	p.stub, p.arena = place, place+gapSize
 	if err := s.boot(d, maps); err != nil {
+		return err
+	}
+	if im.Actions, err = checkpoint.CaptureActions(p.pid, s.body(leader.th)); err != nil { // first, see there
 		return err
 	}
 	var brk uint64
@@ -370,10 +378,6 @@ func (s *Supervisor) capture(d *departing) error {
 			return err
 		}
 	}
-	body := s.body(leader.th)
-	if im.Actions, err = checkpoint.CaptureActions(p.pid, body); err != nil {
-		return err
-	}
 	hidden := []linux.Range{{Start: p.stub, End: p.arena + arenaSize}}
 	if err := im.CaptureMemory(p.pid, maps, hidden, resolve); err != nil {
 		return err
@@ -382,6 +386,9 @@ func (s *Supervisor) capture(d *departing) error {
 		return why
 	}
 	im.Layout.Brk = brk
+	if err := im.CaptureFlags(p.pid, d.early); err != nil {
+		return err
+	}
 	if err := im.CaptureLimits(p.pid); err != nil {
 		return err
 	}
@@ -462,6 +469,9 @@ func (s *Supervisor) boot(d *departing, maps []linux.Mapping) error {
 		return fmt.Errorf("map the stub: %w", err)
 	}
 	d.booted = true
+	if err := d.unlock(native); err != nil {
+		return err
+	}
 	if _, err := native.Inject(leader.tid, []tracer.Call{tracer.C(unix.SYS_SHMAT, uint64(s.arena.shm.ID), d.p.arena, 0)}); err != nil {
 		return fmt.Errorf("map the arena (a limit on address space, ulimit -v, must leave room for 8 GiB of unused addresses): %w", err)
 	}
@@ -484,6 +494,19 @@ func (s *Supervisor) boot(d *departing, maps []linux.Mapping) error {
 		}
 	}
 	return nil
+}
+
+// unlock sees to it that the arena, which is large, is not locked in memory as
+// all that the program maps would be (mlockall(2)).
+func (d *departing) unlock(native *tracer.Native) (err error) {
+	im := &d.img.Image
+	if im.Locks, err = checkpoint.CaptureLocks(d.p.pid, native); err != nil || im.Locks == 0 {
+		return err
+	}
+	if d.early, err = linux.ReadMappingFlags(d.p.pid); err != nil {
+		return err
+	}
+	return checkpoint.DropLocks(d.p.pid, native)
 }
 
 // signalDescriptors is the set of signals that a process's signalfds read.
@@ -587,6 +610,11 @@ func (s *Supervisor) undo(d *departing) {
 				tracer.C(unix.SYS_MUNMAP, d.p.stub, d.p.arena+arenaSize-d.p.stub),
 			}); err != nil {
 				s.log.Error("stub not removed", "pid", d.p.pid, "err", err)
+			}
+			if im := &d.img.Image; im.Locks != 0 {
+				if err := im.RestoreLocks(d.p.pid, native, true); err != nil {
+					s.log.Error("memory not locked again", "pid", d.p.pid, "err", err)
+				}
 			}
 		}
 	}

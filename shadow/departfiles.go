@@ -12,6 +12,7 @@ import (
 
 	"homing/checkpoint"
 	"homing/internal/linux"
+	"homing/internal/tracer"
 )
 
 // Leaving with shared mappings of files: those that belong to the group alone go
@@ -21,7 +22,7 @@ import (
 // mayShare tells whether what is written into a mapping at home may be seen by
 // others, or the other way round.
 func mayShare(m linux.Mapping) bool {
-	return m.Shared && m.Ino != 0 && !checkpoint.IsSharedObject(m.Path) && strings.HasPrefix(m.Path, "/") &&
+	return m.Shared && (m.Ino != 0 || isSegment(m)) && !checkpoint.IsSharedObject(m.Path) && strings.HasPrefix(m.Path, "/") &&
 		(m.Prot&unix.PROT_WRITE != 0 || strings.HasSuffix(m.Path, deletedMark) || strings.HasPrefix(m.Path, sharedMemoryDir+"/"))
 }
 
@@ -38,17 +39,22 @@ func sharedKey(m linux.Mapping) (key uint64, ok bool) {
 
 // leavingFiles is the resolver for a process of a family that is leaving home.
 // Why a file forbids that is told in why.
-func (s *Supervisor) leavingFiles(pid int, family []int, why *error) checkpoint.FileResolver {
-	content := s.files.resolver(pid)
-	return func(m linux.Mapping) (checkpoint.File, bool) {
+func (s *Supervisor) leavingFiles(p *process, attach func([]tracer.Call) error, family []int, why *error) checkpoint.FileResolver {
+	content := s.files.resolver(p.pid)
+	return func(m linux.Mapping) (f checkpoint.File, ok bool) {
 		if !mayShare(m) {
 			return content(m)
 		}
-		f, err := s.leavingFile(pid, m, family)
+		var err error
+		if isSegment(m) {
+			f, err = s.leavingSegment(p, attach, m, family)
+		} else {
+			f, err = s.leavingFile(p.pid, m, family)
+		}
 		if err == nil {
 			return f, true
 		}
-		if m.Prot&unix.PROT_WRITE == 0 && errors.Is(err, errOthers) {
+		if m.Prot&unix.PROT_WRITE == 0 && errors.Is(err, errOthers) && !isSegment(m) {
 			return content(m)
 		}
 		*why = err

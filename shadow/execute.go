@@ -28,6 +28,11 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 		return -int64(unix.EFAULT), false
 	}
 	slot.Args = args
+	limit := int64(0)
+	if d, ok := call.Timeout(); ok {
+		limit = linux.Clock(unix.CLOCK_MONOTONIC) + int64(d)
+	}
+	th.limit.Store(limit)
 	slot.Spin = s.spin.stub.Load()
 	slot.NR, slot.Child = uint64(call.NR), th.childSlot
 	th.seq.Store(call.Seq)

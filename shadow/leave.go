@@ -160,11 +160,11 @@ func (s *Supervisor) park(th *thread, im *checkpoint.Image, maps []linux.Mapping
 	if _, err := tracer.BlockSignals(th.tid); err != nil {
 		return err
 	}
-	place, err := freeRange(maps, arenaSize+1<<20)
+	place, err := freeRange(maps, gapSize+arenaSize)
 	if err != nil {
 		return err
 	}
-	p.stub, p.arena = place, place+1<<20
+	p.stub, p.arena = place, place+gapSize
 
 	// The first calls run from the program's own entry point, which is about
 	// to be unmapped, with a table below its stack pointer.
@@ -246,6 +246,10 @@ func (s *Supervisor) enterLoop(th *thread) error {
 	th.kept = 0
 	return linux.SetSigmask(th.tid, th.proc.shadowMask(th))
 }
+
+// gapSize is how far the arena is from the stub. There shadows attach the shared
+// memory segments of their guests, see segments.go.
+const gapSize = 64 << 30
 
 // freeRange finds room for size bytes. Programs place nothing themselves in
 // the middle of the 47-bit space; the maps decide.

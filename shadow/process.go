@@ -34,6 +34,7 @@ type process struct {
 	stub    uint64               // where the stub is mapped in the shadow
 	arena   uint64               // where the arena is
 	visits  atomic.Uint64        // times it came home
+	limits  map[int]timeLimit    // tracer's thread: of the calls that its threads came home with
 	moves   atomic.Int32         // for `homing ps`
 	keep    linux.Range          // stack pages with argv and environment
 	stopped bool                 // in a group stop that we let happen
@@ -108,6 +109,7 @@ type thread struct {
 	hasSlot bool // of a thread about to leave
 
 	seq   atomic.Uint64 // call in its slot
+	limit atomic.Int64  // when the time of that call is over, ns of CLOCK_MONOTONIC; 0: no limit
 	calls atomic.Uint64 // served so far
 	early atomic.Uint64 // call to be given up that had not arrived yet
 	gone  atomic.Bool   // will not serve calls any more

@@ -180,6 +180,7 @@ func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
 		TID: leader.tid, Body: body,
 		Keep:     []linux.Range{{Start: r.p.stub, End: r.p.arena + arenaSize}},
 		OpenFile: func(i int) (int, []tracer.Call, error) { return fds.file[i], nil, nil },
+		Segment:  func(f checkpoint.File, v *checkpoint.VMA) []tracer.Call { return segmentCalls(r.p, maps, f, v) },
 		Object: func(v checkpoint.VMA) ([]tracer.Call, bool) {
 			fd, ok := fds.object[v.Object]
 			if !ok {
@@ -279,6 +280,9 @@ func (s *Supervisor) openFiles(leader *thread, body *tracer.Body, im *checkpoint
 		paths = append(append(paths, own+strconv.Itoa(fd)...), 0)
 	}
 	for i, f := range im.Files {
+		if f.Dev == checkpoint.SegmentDev {
+			continue // see segmentCalls
+		}
 		if f.Live {
 			fd, mode, err := s.sharedDescriptor(f)
 			if err != nil {
@@ -370,6 +374,11 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 				return err
 			}
 		}
+		if t.Deadline != 0 {
+			if err := s.waitOn(th, t); err != nil {
+				return err
+			}
+		}
 		if i > 0 {
 			if _, err := s.body(th).Inject(th.tid, []tracer.Call{tracer.C(unix.SYS_GETTID)}); err != nil {
 				return err // so that its last stop is a trap, see detach
@@ -380,6 +389,9 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 		}
 	}
 	leader := r.threads[0]
+	if err := im.RestoreLocks(leader.tid, s.body(leader), true); err != nil {
+		return err
+	}
 	t := &im.Threads[0]
 	if err := t.RestoreThread(leader.tid, s.body(leader)); err != nil {
 		return err
@@ -434,9 +446,17 @@ func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
 // letGo releases a rebuilt process: it runs natively from here on.
 func (s *Supervisor) letGo(r *returning) error {
 	var err error
+	r.p.limits = nil
 	for i := len(r.threads) - 1; i >= 0; i-- {
-		th := r.threads[i]
-		if e := s.detach(th.tid, r.img.Image.Threads[i].Delivering); e != nil && e != unix.ESRCH {
+		th, t := r.threads[i], &r.img.Image.Threads[i]
+		if i > 0 && int64(t.Regs.Orig_rax) >= 0 { // the leader's is done, see dropStub
+			held := &tracer.Held{TID: th.tid, Regs: t.Regs, Mask: t.Mask}
+			if e := held.Release(s.tr); e != nil {
+				err = e
+			}
+		}
+		r.p.noteLimit(th.tid, t)
+		if e := s.detach(th.tid, t.Delivering); e != nil && e != unix.ESRCH {
 			err = fmt.Errorf("release thread %d: %w", th.tid, e)
 		}
 		s.remove(th.tid)

@@ -49,8 +49,10 @@ type sharedFiles struct {
 	away   map[fileID]*sharedFile
 	// known are files that others than the job got hold of.
 	known map[fileID]bool
-	sweep int // look for unused ones when there are so many
-	watch openWatch
+	// watching: see watchSegments.
+	watching atomic.Bool
+	sweep    int // look for unused ones when there are so many
+	watch    openWatch
 }
 
 // sharedFile is a file whose copy is away, or about to be.
@@ -274,12 +276,19 @@ func (s *Supervisor) sendShared(at *site, _ context.Context, req protocol.Shared
 		}
 		o.at, o.grants = at, 0
 	}
-	size, err := sizeOf(o.fd)
+	mem, detach, err := o.attach()
+	if err != nil {
+		return nil, err
+	}
+	defer detach()
+	size, err := o.size()
 	if err != nil {
 		return nil, err
 	}
 	o.copy = twin.New(o.fd, size)
+	o.copy.UseMemory(mem)
 	data, err := o.copy.Changes()
+	o.copy.UseMemory(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -289,9 +298,12 @@ func (s *Supervisor) sendShared(at *site, _ context.Context, req protocol.Shared
 	return reply, nil
 }
 
-func sizeOf(fd int) (int64, error) {
+func (o *sharedFile) size() (int64, error) {
+	if _, ok := o.segment(); ok {
+		return o.file.Size, nil
+	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := unix.Fstat(o.fd, &st); err != nil {
 		return 0, fmt.Errorf("size of a shared file: %w", err)
 	}
 	return st.Size, nil
@@ -314,8 +326,15 @@ func (s *Supervisor) exchange(o *sharedFile, ask bool) (mappers []int, err error
 		}
 		return nil, nil
 	}
+	mem, detach, err := o.attach()
+	if err != nil {
+		return nil, err
+	}
+	defer detach()
+	o.copy.UseMemory(mem)
+	defer o.copy.UseMemory(nil)
 	m := protocol.SharedChanges{File: o.file, Ask: ask, Grants: o.grants}
-	if m.Size, err = sizeOf(o.fd); err != nil {
+	if m.Size, err = o.size(); err != nil {
 		return nil, err
 	}
 	o.copy.Resize(m.Size)
@@ -333,7 +352,7 @@ func (s *Supervisor) exchange(o *sharedFile, ask bool) (mappers []int, err error
 	if err := o.at.sess.Request(ctx, protocol.SharedSync, m, &reply); err != nil {
 		return nil, err
 	}
-	if size, err := sizeOf(o.fd); err == nil {
+	if size, err := o.size(); err == nil {
 		o.copy.Resize(size)
 	}
 	if err := reply.Take(ctx, o.at.sess, o.copy); err != nil {
@@ -359,7 +378,9 @@ func (s *Supervisor) closeShared(o *sharedFile) {
 	}
 	s.shared.mu.Unlock()
 	s.shared.watch.remove(o)
-	unix.Close(o.fd)
+	if o.fd >= 0 {
+		unix.Close(o.fd)
+	}
 	o.fd = -1
 }
 
@@ -514,6 +535,9 @@ func (s *Supervisor) sharedDescriptor(f checkpoint.File) (fd, mode int, err erro
 func (o *sharedFile) named() bool {
 	if strings.HasPrefix(o.file.Path, "/memfd:") {
 		return false
+	}
+	if _, ok := o.segment(); ok {
+		return true // by its key, or by its number
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -168,6 +168,10 @@ func (s *Supervisor) serveCall(th *thread, call *syscallfwd.Call, reply *syscall
 		s.serveSigaction(th, call, reply)
 	case unix.SYS_MMAP:
 		s.serveMmap(th, call, reply)
+	case unix.SYS_SHMAT:
+		s.serveAttach(th, call, reply)
+	case unix.SYS_SHMDT:
+		s.serveDetach(th, call, reply)
 	case unix.SYS_WAIT4, unix.SYS_WAITID:
 		s.serveWait(th, call, reply)
 	case unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2:

@@ -337,3 +337,35 @@ func (n *Native) Trap(tid int) error {
 	}
 	return n.Tracer.Step(tid)
 }
+
+// Seed makes a held thread begin a call and interrupts it there: what the kernel
+// needs to go on with it (restart_syscall(2)), as the moment when its time is
+// over, is noted in the thread, and it is left in the state in which it restarts.
+// done means that the call ended at once; result is what it gave.
+func (n *Native) Seed(tid int, nr uint64, args [6]uint64) (result int64, done bool, err error) {
+	var r linux.Regs
+	if err := linux.GetRegs(tid, &r); err != nil {
+		return 0, false, fmt.Errorf("read registers of thread %d: %w", tid, err)
+	}
+	r.Rip, r.Rax, r.Orig_rax = n.at, nr, ^uint64(0)
+	r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9 = args[0], args[1], args[2], args[3], args[4], args[5]
+	r.Eflags &^= directionFlag | trapFlag
+	if err := linux.SetRegs(tid, &r); err != nil {
+		return 0, false, fmt.Errorf("set registers of thread %d: %w", tid, err)
+	}
+	if err := n.Tracer.toSyscallStop(tid); err != nil { // its entry
+		return 0, false, err
+	}
+	if err := linux.Interrupt(tid); err != nil {
+		return 0, false, fmt.Errorf("interrupt thread %d: %w", tid, err)
+	}
+	if err := n.Tracer.toSyscallStop(tid); err != nil { // its end
+		return 0, false, err
+	}
+	if err := linux.GetRegs(tid, &r); err != nil {
+		return 0, false, fmt.Errorf("read registers of thread %d: %w", tid, err)
+	}
+	ret := int64(r.Rax)
+	const restartBlock = -516 // ERESTART_RESTARTBLOCK
+	return ret, ret != restartBlock, nil
+}

@@ -1,0 +1,155 @@
+package shadow
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"homing/checkpoint"
+	"homing/internal/linux"
+	"homing/internal/tracer"
+	"homing/signals"
+	"homing/syscallfwd"
+)
+
+// A call that waits for a length of time must not begin anew with each move:
+//
+//   - Of a forwarded call it is known here when its time is over.
+//   - A thread that comes home in such a call is made to begin it with what is
+//     left and interrupted at once: the kernel then goes on with the call by
+//     itself (tracer.Native.Seed), with the program's own arguments. epoll_wait
+//     knows no such thing, there the argument's register is changed.
+//   - When the thread leaves again while it is still in that call, which its count
+//     of context switches tells, what is left is known as well. Sleeps tell by
+//     themselves. Of a call that began here nothing is known: it begins anew.
+
+// timeLimit is when the time of a thread's call is over.
+type timeLimit struct {
+	at       int64  // ns of CLOCK_MONOTONIC
+	switches uint64 // the thread's voluntary context switches before it went on
+}
+
+func (p *process) noteLimit(tid int, t *checkpoint.Thread) {
+	if t.Deadline == 0 {
+		return
+	}
+	if n, ok := switches(p.pid, tid); ok {
+		if p.limits == nil {
+			p.limits = map[int]timeLimit{}
+		}
+		p.limits[tid] = timeLimit{t.Deadline, n}
+	}
+}
+
+// switches counts a thread's voluntary context switches, see
+// proc_pid_status(5). A stop is one.
+func switches(pid, tid int) (uint64, bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/status")
+	if err != nil {
+		return 0, false
+	}
+	_, rest, ok := strings.Cut(string(b), "\nvoluntary_ctxt_switches:")
+	if !ok {
+		return 0, false
+	}
+	word, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseUint(strings.TrimSpace(word), 10, 64)
+	return n, err == nil
+}
+
+// deadline tells when the time is over of the call in which a thread was
+// stopped, 0 if it is not known or has none.
+func (p *process) deadline(tid int, r *linux.Regs) int64 {
+	ret := int64(r.Rax)
+	if int64(r.Orig_rax) < 0 || !signals.IsRestart(ret) && ret != -int64(unix.EINTR) {
+		return 0
+	}
+	args := [6]uint64{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9}
+	if _, _, _, ok := syscallfwd.TimeoutIn(uint32(r.Orig_rax), args, memory(p.pid)); !ok {
+		return 0
+	}
+	rest := uint64(0) // where the kernel has just put what is left
+	switch {
+	case ret != -signals.ERESTART_RESTARTBLOCK:
+	case r.Orig_rax == unix.SYS_NANOSLEEP:
+		rest = r.Rsi
+	case r.Orig_rax == unix.SYS_CLOCK_NANOSLEEP:
+		rest = r.R10
+	}
+	now := linux.Clock(unix.CLOCK_MONOTONIC)
+	if rest != 0 {
+		if left, ok := syscallfwd.ReadTimespec(memory(p.pid), rest); ok {
+			return now + int64(left)
+		}
+	}
+	const blockedAndStopped = 2
+	if l, ok := p.limits[tid]; ok {
+		if n, ok := switches(p.pid, tid); ok && n == l.switches+blockedAndStopped {
+			return l.at
+		}
+	}
+	return 0
+}
+
+// waitOn makes a rebuilt thread wait on in its call until its deadline. It ends in
+// the registers which the thread goes on with. Tracer's thread.
+func (s *Supervisor) waitOn(th *thread, t *checkpoint.Thread) error {
+	r := &t.Regs
+	if int64(r.Orig_rax) < 0 { // about to make it
+		r.Orig_rax, r.Rip = r.Rax, r.Rip+2
+		code := int64(-signals.ERESTARTNOINTR)
+		r.Rax = uint64(code)
+	}
+	nr := r.Orig_rax
+	args := [6]uint64{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9}
+	_, arg, isMillis, ok := syscallfwd.TimeoutIn(uint32(nr), args, memory(th.proc.pid))
+	if !ok {
+		return nil
+	}
+	left := time.Duration(max(t.Deadline-linux.Clock(unix.CLOCK_MONOTONIC), 1))
+	switch nr {
+	case unix.SYS_EPOLL_WAIT, unix.SYS_EPOLL_PWAIT:
+		r.R10 = uint64(syscallfwd.Millis(left))
+		return nil
+	case unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_POLL, unix.SYS_FUTEX:
+	default:
+		t.Deadline = 0
+		return nil
+	}
+	body := s.body(th)
+	if isMillis {
+		args[arg] = uint64(syscallfwd.Millis(left))
+	} else {
+		var b [16]byte
+		syscallfwd.EncodeTimespec(b[:], left)
+		if err := body.WriteScratch(th.tid, b[:]); err != nil {
+			return err
+		}
+		args[arg] = body.Table + uint64(body.Size)
+	}
+	native, err := tracer.NewNative(s.tr, th.proc.pid)
+	if err != nil {
+		return err
+	}
+	if err := linux.SetSigmask(th.tid, ^uint64(0)); err != nil {
+		return err
+	}
+	ret, done, err := native.Seed(th.tid, nr, args)
+	if err != nil {
+		return err
+	}
+	if _, err := tracer.BlockSignals(th.tid); err != nil {
+		return err
+	}
+	if done && signals.IsRestart(ret) {
+		return nil // it can only begin anew
+	}
+	r.Rax = uint64(ret)
+	if done {
+		r.Orig_rax, t.Deadline = ^uint64(0), 0
+	}
+	return nil
+}
