@@ -37,6 +37,7 @@ var zeros page
 // Copy is one side's copy of a file.
 type Copy struct {
 	fd   int
+	mem  []byte // instead of fd
 	size int64
 	base map[int64]*page // pages that are not all zeros, by number
 	buf  []byte
@@ -53,6 +54,9 @@ func (c *Copy) Size() int64 { return c.size }
 
 // Use takes another descriptor of the same file.
 func (c *Copy) Use(fd int) { c.fd = fd }
+
+// UseMemory takes memory instead, as long as the file; nil: there is none now.
+func (c *Copy) UseMemory(mem []byte) { c.mem = mem }
 
 // Resize notes another size of the file; what the base has beyond it is dropped.
 func (c *Copy) Resize(size int64) {
@@ -75,10 +79,18 @@ const chunk = 64 * pageSize
 // Changes returns what has changed since the last time and takes it over into
 // the base.
 func (c *Copy) Changes() ([]byte, error) {
+	var e encoder
+	if c.mem != nil {
+		var p page
+		for at := int64(0); at < c.size; at += pageSize {
+			n := copy(p[:], c.mem[at:c.size]) // programs may write to it meanwhile
+			c.compare(&e, at, p[:n])
+		}
+		return e.b, nil
+	}
 	if c.buf == nil {
 		c.buf = make([]byte, chunk)
 	}
-	var e encoder
 	for at := int64(0); at < c.size; {
 		data, err := unix.Seek(c.fd, at, unix.SEEK_DATA)
 		if err == unix.ENXIO || err == nil && data > c.size {
@@ -201,10 +213,10 @@ const windowSize = 16 << 20
 // Bytes that are not part of it are not written to: programs may be writing
 // there. If the file cannot hold them, an error says so.
 func (c *Copy) Apply(changes []byte) (err error) {
-	var mem []byte
+	mem := c.mem
 	var from int64
 	defer func() {
-		if mem != nil {
+		if mem != nil && c.mem == nil {
 			_ = unix.Munmap(mem)
 		}
 	}()

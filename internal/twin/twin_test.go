@@ -84,6 +84,24 @@ func TestBothWriteNothingIsLost(t *testing.T) {
 	}
 }
 
+func TestMemory(t *testing.T) {
+	const size = 10000
+	mem, b := make([]byte, size), memfd(t, size)
+	home, node := New(-1, size), New(b, size)
+	home.UseMemory(mem)
+	copy(mem[5000:], "from memory")
+	exchange(t, home, node)
+	write(t, b, []byte("to"), 9998)
+	write(t, b, []byte("F"), 5000)
+	exchange(t, home, node)
+	if string(mem[5000:5011]) != "From memory" || string(mem[9998:]) != "to" || !bytes.Equal(content(t, b, size), mem) {
+		t.Fatal("copies differ")
+	}
+	if n := exchange(t, home, node); n != 0 {
+		t.Fatalf("%d bytes of changes when nothing has changed", n)
+	}
+}
+
 func TestHolesStayHoles(t *testing.T) {
 	const size = 1 << 30
 	a, b := memfd(t, size), memfd(t, size)

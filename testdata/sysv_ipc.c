@@ -1,5 +1,4 @@
-/* System V shared memory, semaphores and message queues.
- * oracle: home shm */
+/* System V shared memory, semaphores and message queues. */
 #include "victim.h"
 #include <sys/ipc.h>
 #include <sys/msg.h>
