@@ -38,7 +38,7 @@ func (im *Image) CaptureMemory(pid int, maps []linux.Mapping, hidden []linux.Ran
 		return fmt.Errorf("open pagemap of process %d: %w", pid, err)
 	}
 	defer unix.Close(pm)
-	im.VDSOBuild = vdsoBuild()
+	im.VDSOBuild, im.CPU = vdsoBuild(), im.CPU.carried()
 	index := map[File]int{}
 	var regions []linux.PageRegion
 	for _, m := range maps {

@@ -116,6 +116,7 @@ type Image struct {
 	Threads []Thread // the leader first
 	VMAs    []VMA
 	Files   []File
+	CPU     CPU
 	Layout  Layout
 	VDSO    []linux.Mapping // [vvar], [vvar_vclock], [vdso] in order of address
 	// VDSOBuild is the build ID of the kernel's vDSO where the image was taken.
@@ -228,6 +229,9 @@ func (im *Image) Validate() error {
 	}
 	if len(im.VDSO) > 8 || len(im.Layout.Auxv) > 4096 {
 		return errors.New("image: bad vdso or auxiliary vector")
+	}
+	if err := im.CPU.validate(); err != nil {
+		return err
 	}
 	return im.Timers.validate()
 }

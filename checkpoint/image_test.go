@@ -53,6 +53,12 @@ func TestValidate(t *testing.T) {
 		"long name":               func(im *Image) { im.VMAs[0].Name = strings.Repeat("x", 80) },
 		"name with a zero":        func(im *Image) { im.VMAs[0].Name = "x\x00y" },
 		"unknown protection":      func(im *Image) { im.VMAs[0].Prot = 8 },
+		"many features":           func(im *Image) { im.CPU.Features = make([]string, maxFeatures+1) },
+		"long feature":            func(im *Image) { im.CPU.Features = []string{strings.Repeat("x", maxFeatureName+1)} },
+		"odd feature":             func(im *Image) { im.CPU.Features = []string{"x\ny"} },
+		"odd component":           func(im *Image) { im.CPU.Components = []linux.XComponent{{Bit: 1, Offset: 576}} },
+		"component without end":   func(im *Image) { im.CPU.Components = []linux.XComponent{{Bit: 2, Offset: 576, Size: maxXstate + 1}} },
+		"component of no place":   func(im *Image) { im.CPU.Components = []linux.XComponent{{Bit: 2, Offset: 1, Size: 1}} },
 		"unknown locks":           func(im *Image) { im.Locks = 1 },
 		"long name of a thread":   func(im *Image) { im.Threads[0].Comm = make([]byte, 16) },
 		"no such file":            func(im *Image) { im.VMAs[0].File = 1 },
@@ -117,6 +123,7 @@ func FuzzValidate(f *testing.F) {
 		if from, ok := matchVDSO(im.VDSO, p.VDSO); ok {
 			moveVDSO(from, im.VDSO)
 		}
+		_ = im.CheckCPU()
 		if _, err := p.mapSteps(&im, im.VMAs); err != nil {
 			t.Fatal(err)
 		}

@@ -14,24 +14,24 @@ type VMFlags uint32
 
 // Those that matter here, with the kernel's two letters.
 const (
-	VMGrowsDown    VMFlags = 1 << iota // gd
-	VMLocked                           // lo
-	VMLockOnFault                      // lf
-	VMAccount                          // ac: counts for overcommit
-	VMNoReserve                        // nr
-	VMHugePage                         // hg
-	VMNoHugePage                       // nh
-	VMDontCopy                         // dc: MADV_DONTFORK
-	VMWipeOnFork                       // wf
-	VMDontDump                         // dd
-	VMMergeable                        // mg
-	VMSequential                       // sr
-	VMRandom                           // rr
-	VMHugeTLB                          // ht
-	VMSealed                           // sl
-	VMShadowStack                      // ss
-	VMDevice                           // io, pf
-	VMUserfault                        // um, uw, ui
+	VMGrowsDown   VMFlags = 1 << iota // gd
+	VMLocked                          // lo
+	VMLockOnFault                     // lf
+	VMAccount                         // ac: counts for overcommit
+	VMNoReserve                       // nr
+	VMHugePage                        // hg
+	VMNoHugePage                      // nh
+	VMDontCopy                        // dc: MADV_DONTFORK
+	VMWipeOnFork                      // wf
+	VMDontDump                        // dd
+	VMMergeable                       // mg
+	VMSequential                      // sr
+	VMRandom                          // rr
+	VMHugeTLB                         // ht
+	VMSealed                          // sl
+	VMShadowStack                     // ss
+	VMDevice                          // io, pf
+	VMUserfault                       // um, uw, ui
 
 	VMAll = VMUserfault<<1 - 1
 )
