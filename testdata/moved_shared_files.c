@@ -1,10 +1,11 @@
-/* Two processes that hand a turn to each other in a named semaphore whose file is gone, a memfd, POSIX shared memory and a file without a
- * name, while they are moved; a third only reads and writes through a descriptor. Nothing stored may be lost anywhere. */
+/* Two processes that hand a turn to each other in named semaphores whose files are gone, a memfd, POSIX shared memory, a file without a
+ * name and a System V segment, while they are moved; a third only reads and writes through a descriptor. Nothing stored may be lost anywhere. */
 #include "victim.h"
 #include <semaphore.h>
+#include <sys/shm.h>
 struct area { int n, other; char pad[8000]; int end; };
 static sem_t *ping, *pong;
-static struct area *in[3];
+static struct area *in[4];
 static int fds[3], rounds = 3000;
 static sem_t *gone(const char *what)
 {
@@ -19,7 +20,7 @@ static int partner(void *p)
 {
 	for (int i = 0; i < rounds; i++) {
 		sem_wait(ping);
-		for (int j = 0; j < 3; j++) {
+		for (int j = 0; j < 4; j++) {
 			in[j]->n++;
 			if (in[j]->n != 2 * i + 2)
 				_exit(j + 1);
@@ -59,6 +60,10 @@ int main(int argc, char **argv)
 		in[j] = mmap(NULL, sizeof(struct area), PROT_READ | PROT_WRITE, MAP_SHARED, fds[j], 0);
 		MUST(in[j] == MAP_FAILED ? -1 : 0);
 	}
+	int id = MUST(shmget(IPC_PRIVATE, sizeof(struct area), 0600));
+	in[3] = shmat(id, NULL, 0);
+	MUST(in[3] == (void *)-1 ? -1 : 0);
+	MUST(shmctl(id, IPC_RMID, NULL));
 	int pipes[4];
 	MUST(pipe(pipes)), MUST(pipe(pipes + 2));
 	pid_t c = MUST(fork());
@@ -69,7 +74,7 @@ int main(int argc, char **argv)
 	pid_t k = spawn(partner, NULL);
 	int bad = 0, v;
 	for (int i = 0; i < rounds; i++) {
-		for (int j = 0; j < 3; j++) {
+		for (int j = 0; j < 4; j++) {
 			in[j]->n++;
 			bad += in[j]->n != 2 * i + 1;
 		}
@@ -78,6 +83,9 @@ int main(int argc, char **argv)
 			MUST(read(pipes[2], &v, 4));
 			for (int j = 0; j < 3; j++)
 				bad += v != 2 * i + 1 || in[j]->end != 2 * i + 1;
+			struct shmid_ds ds;
+			MUST(shmctl(id, IPC_STAT, &ds));
+			bad += ds.shm_nattch < 3;
 			wait_ms(5);
 		}
 		sem_post(ping);
@@ -86,7 +94,7 @@ int main(int argc, char **argv)
 	reap("partner", k);
 	close(pipes[1]);
 	reap("clerk", c);
-	printf("bad %d\n", bad);
+	printf("bad %d, %d\n", bad, in[3]->n);
 	for (int j = 0; j < 3; j++) {
 		MUST(pread(fds[j], &v, 4, 0));
 		printf("%d %d\n", in[j]->n, v);
