@@ -137,8 +137,8 @@ func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
 	group := p.family(pr)
 	for _, m := range group {
 		m.mu.Lock()
-		busy := m.freezing && !m.evicting || m.arrived
-		m.freezing, m.evicting = true, false
+		busy := m.freezing || m.arrived
+		m.freezing = true
 		shares := m.sharesVM
 		m.mu.Unlock()
 		if busy {

@@ -24,7 +24,6 @@ type proc struct {
 	replaced bool // an exec, or the process at home, takes its place
 	loading  bool // its program has not begun: it can still run at home
 	freezing bool // it is about to move: all threads stop
-	evicting bool // it is freezing, and nobody has taken it yet: see evict.go
 	arrived  bool // stands still until home says that it runs here
 	sharesVM bool // a vfork child: lives in its parent's memory
 	timers   cpuTimers

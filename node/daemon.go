@@ -30,6 +30,11 @@ type GuestServer interface {
 	Serve(*kkc.Session)
 	// Stats says what was done since the start.
 	Stats() GuestStats
+	// Present lists the guests that are here.
+	Present() []Guest
+	// Evict stops all guests and sends them home. progress may be called from
+	// any goroutine until it returns. Name and Until are not its business.
+	Evict(ctx context.Context, progress func(string)) (Eviction, error)
 }
 
 // GuestStats is what a GuestServer did.
@@ -47,8 +52,12 @@ type Config struct {
 	State    string // state directory
 	Version  string // of the program
 	ReportFD int    // descriptor for the report, 0: none
-	Guests   GuestServer
-	Log      *slog.Logger
+	// ControlFD is the owner's socket, listening; 0: it is made in State.
+	ControlFD int
+	Guests    GuestServer
+	Lending   *Lending // asked by Guests; nil: everybody may come
+	Peers     *Peers   // used by Guests; may be nil
+	Log       *slog.Logger
 }
 
 // daemonInfo is daemon.json: what commands may tell about the running daemon.
@@ -60,6 +69,7 @@ type daemonInfo struct {
 type nodeDaemon struct {
 	cfg    Config
 	trust  trustStore
+	addr   string // where homes can reach it
 	server *kkc.Server
 	report *reporter
 
@@ -75,6 +85,9 @@ func Run(ctx context.Context, cfg Config, reload <-chan os.Signal) error {
 		cfg.Name = defaultName()
 	}
 	cfg.Name = cleanName(cfg.Name)
+	if cfg.Lending == nil {
+		cfg.Lending = NewLending(cfg.Name, 0)
+	}
 	lock, err := lockState(cfg.State)
 	if err != nil {
 		return err
@@ -100,17 +113,26 @@ func Run(ctx context.Context, cfg Config, reload <-chan os.Signal) error {
 }
 
 func (d *nodeDaemon) run(ctx context.Context, l *countingListener, reload <-chan os.Signal) error {
-	addr := reachableAddr(l.Addr())
+	d.addr = reachableAddr(l.Addr())
 	info := filepath.Join(d.cfg.State, daemonFile)
-	if err := writeJSON(info, daemonInfo{Name: d.cfg.Name, Addr: addr}); err != nil {
+	if err := writeJSON(info, daemonInfo{Name: d.cfg.Name, Addr: d.addr}); err != nil {
 		l.Close()
 		return err
 	}
 	defer os.Remove(info)
+	owner, err := listenControl(d.cfg.State, d.cfg.ControlFD)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	control := &controller{d: d, l: owner}
+	control.ctx, control.end = context.WithCancel(ctx)
+	go control.serve()
+	defer control.stop()
 
 	failed := make(chan error, 1)
 	go func() { failed <- d.server.Serve(l) }()
-	d.cfg.Log.Info("lending this machine", "node", d.cfg.Name, "addr", addr, "state", d.cfg.State, "key", d.server.Identity.Fingerprint)
+	d.cfg.Log.Info("lending this machine", "node", d.cfg.Name, "addr", d.addr, "state", d.cfg.State, "key", d.server.Identity.Fingerprint)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	if err := d.report.ready(); err != nil {
 		return err

@@ -8,8 +8,8 @@
 //     by rename(2): the machine's key (kkc.LoadIdentity), homes/KEY.json for
 //     each home that a node admits, tokens/HASH.json for each join token not
 //     yet used, nodes.toml for the nodes a home knows, daemon.json for what the
-//     running daemon says about itself. So commands and daemon need no other
-//     way to talk, and a file that can be read is complete.
+//     running daemon says about itself. So commands and daemon need no
+//     other way to talk about these, and a file that can be read is complete.
 //  2. `homing node token` writes the hash of a random secret and prints the
 //     secret with the node's address and key as one line. `homing join` calls
 //     that address, accepts that key alone, and shows the secret. The node
@@ -21,12 +21,16 @@
 //     admitted any more.
 //  4. A session of an admitted home is handed to the guest server
 //     (Config.Guests), which runs the home's programs in a pod.
-//  5. At SIGTERM or SIGINT the daemon says bye to all homes, waits until their
+//  5. The node's owner speaks to the daemon over the socket node.sock in the state
+//     directory: `homing evict` has it send all guests home and refuse others for
+//     a while (Lending).
+//  6. At SIGTERM or SIGINT the daemon says bye to all homes, waits until their
 //     guests are gone, writes its report where it was asked to, and exits 0.
 //
 // # Locks
 //
-// daemon.mu guards the table of sessions; nothing is called while it is held.
+// nodeDaemon.mu guards the table of sessions, Lending.mu a time; nothing is called
+// while one of them is held. controller.evicting puts evictions into a row.
 // The files need no lock but the daemon's.
 //
 // # Trust
@@ -34,7 +38,7 @@
 // A peer's hello is foreign: its name is shown and stored only after cleanName,
 // its secret is looked up by hash. Whoever holds a join token can use this
 // machine once the token has been redeemed by him; whoever can write the state
-// directory is the node's owner.
+// directory, or connect to the socket in it, is the node's owner.
 //
 // # When something dies
 //

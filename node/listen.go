@@ -63,30 +63,32 @@ func reachableAddr(a net.Addr) string {
 // A countingListener counts what its connections carry.
 type countingListener struct {
 	net.Listener
-	in, out atomic.Uint64
+	traffic
 }
+
+type traffic struct{ in, out atomic.Uint64 }
 
 func (l *countingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &countingConn{Conn: c, l: l}, nil
+	return &countingConn{Conn: c, traffic: &l.traffic}, nil
 }
 
 type countingConn struct {
 	net.Conn
-	l *countingListener
+	*traffic
 }
 
 func (c *countingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.l.in.Add(uint64(n))
+	c.in.Add(uint64(n))
 	return n, err
 }
 
 func (c *countingConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	c.l.out.Add(uint64(n))
+	c.out.Add(uint64(n))
 	return n, err
 }

@@ -22,7 +22,10 @@ import (
 )
 
 // fakeGuests accepts sessions and reports fixed figures.
-type fakeGuests struct{ served chan *kkc.Session }
+type fakeGuests struct {
+	served chan *kkc.Session
+	evict  func(context.Context) error
+}
 
 func (g *fakeGuests) Serve(s *kkc.Session) {
 	s.Start()
@@ -34,11 +37,22 @@ func (g *fakeGuests) Stats() GuestStats {
 	return GuestStats{Guests: 2, CPUSeconds: 1.5, Calls: 77, CameHome: map[string]int{"io_uring_setup": 1}}
 }
 
+func (g *fakeGuests) Present() []Guest { return []Guest{{PID: 4711, Home: "u@h", Command: "cc1"}} }
+
+func (g *fakeGuests) Evict(ctx context.Context, progress func(string)) (Eviction, error) {
+	progress("one of two")
+	if g.evict != nil {
+		return Eviction{}, g.evict(ctx)
+	}
+	return Eviction{Guests: 2, Stopped: time.Millisecond, Gone: time.Second, Left: []string{"process 4711: stubborn"}}, nil
+}
+
 // A testNode is a running daemon.
 type testNode struct {
 	state  string
 	addr   string
 	guests *fakeGuests
+	lend   *Lending
 	reload chan os.Signal
 	stop   context.CancelFunc
 	ended  chan error
@@ -58,12 +72,12 @@ func startDaemon(t *testing.T, state string) *testNode {
 	w.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &testNode{
-		state: state, guests: &fakeGuests{served: make(chan *kkc.Session, 8)},
+		state: state, guests: &fakeGuests{served: make(chan *kkc.Session, 8)}, lend: NewLending("lent", 3),
 		reload: make(chan os.Signal), stop: cancel, ended: make(chan error, 1), report: bufio.NewReader(r),
 	}
 	go func() {
 		n.ended <- Run(ctx, Config{
-			Listen: "127.0.0.1:0", Name: "lent", State: state, ReportFD: fd, Guests: n.guests,
+			Listen: "127.0.0.1:0", Name: "lent", State: state, ReportFD: fd, Guests: n.guests, Lending: n.lend,
 			Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		}, n.reload)
 	}()

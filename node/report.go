@@ -25,9 +25,14 @@ func (d *nodeDaemon) newReport(l *countingListener) Report {
 	if s.CameHome == nil {
 		s.CameHome = map[string]int{}
 	}
+	bytesIn, bytesOut := l.in.Load(), l.out.Load()
+	if p := d.cfg.Peers; p != nil {
+		bytesIn += p.traffic.in.Load()
+		bytesOut += p.traffic.out.Load()
+	}
 	return Report{
 		Name: d.cfg.Name, Guests: s.Guests, CPUSeconds: s.CPUSeconds, Calls: s.Calls,
-		BytesIn: l.in.Load(), BytesOut: l.out.Load(), CameHome: s.CameHome,
+		BytesIn: bytesIn, BytesOut: bytesOut, CameHome: s.CameHome,
 	}
 }
 

@@ -14,13 +14,14 @@ import (
 
 // Names in the state directory.
 const (
-	homesDir   = "homes"
-	tokensDir  = "tokens"
-	jobsDir    = "jobs"
-	nodesFile  = "nodes.toml"
-	nodesLock  = "nodes.lock"
-	daemonFile = "daemon.json"
-	lockFile   = "lock"
+	homesDir    = "homes"
+	tokensDir   = "tokens"
+	jobsDir     = "jobs"
+	nodesFile   = "nodes.toml"
+	nodesLock   = "nodes.lock"
+	daemonFile  = "daemon.json"
+	controlFile = "node.sock"
+	lockFile    = "lock"
 )
 
 // StateDir is where this user's state lives: asked (a --state flag) if not

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"path/filepath"
 
@@ -19,8 +20,23 @@ func (g guests) Stats() node.GuestStats {
 	return node.GuestStats{Guests: s.Guests, CPUSeconds: s.CPUSeconds, Calls: s.Calls, CameHome: s.CameHome}
 }
 
-func newGuests(state string, log *slog.Logger) (node.GuestServer, error) {
-	h, err := guest.NewHost(guest.HostConfig{CacheDir: filepath.Join(state, "cache"), Log: log})
+func (g guests) Present() (present []node.Guest) {
+	for _, p := range g.host.Present() {
+		present = append(present, node.Guest{PID: p.PID, Home: p.Home, Command: p.Command, CPUSeconds: p.CPUSeconds})
+	}
+	return present
+}
+
+func (g guests) Evict(ctx context.Context, progress func(string)) (node.Eviction, error) {
+	r, err := g.host.Evict(ctx, progress)
+	return node.Eviction{Guests: r.Guests, Stopped: r.Stopped, Gone: r.Gone, Left: r.Left}, err
+}
+
+func newGuests(state string, lending *node.Lending, peers *node.Peers, log *slog.Logger) (node.GuestServer, error) {
+	h, err := guest.NewHost(guest.HostConfig{
+		CacheDir: filepath.Join(state, "cache"), Log: log,
+		Admit: lending.Admit, DialPeer: peers.Dial, Fingerprint: peers.Fingerprint(),
+	})
 	if err != nil {
 		return nil, err
 	}

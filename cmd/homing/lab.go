@@ -15,7 +15,8 @@ var labCommand = &cli.Command{
 	ArgsUsage: "-- CMD ARGS...",
 	Flags: []cli.Flag{
 		&cli.IntFlag{Name: "nodes", Value: 1, Usage: "start `N` nodes"},
-		&cli.DurationFlag{Name: "delay", Usage: "delay between home and each node, one way: 200us, 20ms"},
+		&cli.DurationFlag{Name: "delay", Usage: "delay between home and each node, and between nodes, one way: 200us, 20ms"},
+		&cli.StringFlag{Name: "direct", Usage: "connections between nodes: yes, no, or `BYTES` after which each is cut (default: yes)"},
 		&cli.PathFlag{Name: "report", Usage: "write what each node did to `FILE` as JSON"},
 		&cli.PathFlag{Name: "log", Usage: "append the nodes' logs to `FILE`"},
 	},
@@ -23,6 +24,7 @@ var labCommand = &cli.Command{
 		status, err := lab.Run(c.Context, lab.Config{
 			Nodes:   c.Int("nodes"),
 			Delay:   c.Duration("delay"),
+			Direct:  c.String("direct"),
 			Report:  c.Path("report"),
 			Log:     c.Path("log"),
 			Command: c.Args().Slice(),

@@ -65,7 +65,7 @@ func newApp() *cli.App {
 }
 
 func commands() []*cli.Command {
-	all := []*cli.Command{runCommand, migrateCommand, recallCommand, attachCommand, detachCommand, psCommand, nodeCommand, joinCommand, labCommand, doctorCommand, superviseCommand, labNodeCommand}
+	all := []*cli.Command{runCommand, migrateCommand, recallCommand, attachCommand, detachCommand, evictCommand, psCommand, nodeCommand, joinCommand, labCommand, doctorCommand, superviseCommand, labNodeCommand}
 	for _, c := range all {
 		c.HideHelpCommand = true
 		c.OnUsageError = usageError

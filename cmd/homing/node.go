@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"time"
 
+	"homing/internal/lab"
 	"homing/node"
 
 	"github.com/urfave/cli/v2"
@@ -21,11 +22,14 @@ var nodeCommand = &cli.Command{
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "listen", Value: node.DefaultListen, Usage: "wait for homes at `ADDR` (HOST:PORT), or at the socket that systemd passes: fd"},
 		&cli.StringFlag{Name: "name", Usage: "what homes call this node (default: the host's name)"},
+		&cli.IntFlag{Name: "max-guests", Usage: "take no further guest when `N` processes are here (default: no limit; children of guests are not refused)"},
 		stateFlag,
 		&cli.IntFlag{Name: "report-fd", Hidden: true, Usage: "write a report to descriptor `FD`"},
+		&cli.IntFlag{Name: "dial-fd", Hidden: true, Usage: "reach other nodes through the lab's socket, descriptor `FD`"},
+		&cli.IntFlag{Name: "control-fd", Hidden: true, Usage: "the owner's socket is descriptor `FD`, listening"},
 	},
 	Action:      runNode,
-	Subcommands: []*cli.Command{nodeTokenCommand, nodeRevokeCommand},
+	Subcommands: []*cli.Command{nodeTokenCommand, nodeRevokeCommand, nodeStatusCommand},
 }
 
 func runNode(c *cli.Context) error {
@@ -37,7 +41,19 @@ func runNode(c *cli.Context) error {
 		return err
 	}
 	log := newLogger()
-	guests, err := newGuests(dir, log)
+	if c.Int("max-guests") < 0 {
+		return fmt.Errorf("--max-guests %d: give a number of processes, or 0 for any number", c.Int("max-guests"))
+	}
+	lending := node.NewLending(c.String("name"), c.Int("max-guests"))
+	connect, err := lab.DialerOf(c.Int("dial-fd"))
+	if err != nil {
+		return err
+	}
+	peers, err := node.NewPeers(dir, connect)
+	if err != nil {
+		return err
+	}
+	guests, err := newGuests(dir, lending, peers, log)
 	if err != nil {
 		return err
 	}
@@ -46,13 +62,16 @@ func runNode(c *cli.Context) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, unix.SIGHUP)
 	return node.Run(ctx, node.Config{
-		Listen:   c.String("listen"),
-		Name:     c.String("name"),
-		State:    dir,
-		Version:  version,
-		ReportFD: c.Int("report-fd"),
-		Guests:   guests,
-		Log:      log,
+		Listen:    c.String("listen"),
+		Name:      c.String("name"),
+		State:     dir,
+		Version:   version,
+		ReportFD:  c.Int("report-fd"),
+		ControlFD: c.Int("control-fd"),
+		Guests:    guests,
+		Lending:   lending,
+		Peers:     peers,
+		Log:       log,
 	}, reload)
 }
 

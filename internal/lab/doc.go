@@ -23,7 +23,11 @@
 //  4. With a delay the lab keeps the public port itself and relays each
 //     connection to the inherited one, holding back every byte for the delay
 //     in each direction (relay.go).
-//  5. The command runs in the lab's own process group with the lab's terminal,
+//  5. Nodes reach each other by asking the lab for connections, over one more
+//     inherited socket (direct.go). A test can refuse them, or have them cut.
+//  6. A third socket serves the node's owner: it lies in the lab's directory,
+//     HOMING_LAB_DIR, as NAME/node.sock.
+//  7. The command runs in the lab's own process group with the lab's terminal,
 //     so job control sees it as if the lab were not there. Then each node is
 //     asked by SIGTERM to write its report and to end.
 //
@@ -37,8 +41,8 @@
 // # Trust
 //
 // Everything here belongs to one user. A node's report is read with a limit
-// and passed on as it is; it is the only thing that comes back from a node
-// besides the channel.
+// and passed on as it is. Besides it and the channel only wishes for
+// connections come from a node: it gets those to the lab's nodes alone.
 //
 // # When something dies
 //

@@ -17,6 +17,15 @@ import (
 // MaxNodes bounds a lab; each node is a process and a set of namespaces.
 const MaxNodes = 64
 
+// DirVariable is the environment variable by which the command is told the lab's
+// directory. In it are DirectFile and, for each node, a directory of its name
+// with the socket ControlSocket.
+const DirVariable = "HOMING_LAB_DIR"
+
+// ControlSocket is the name that the socket of a node's owner has in the state
+// directory of any node.
+const ControlSocket = "node.sock"
+
 // startLimit is how long a node may take until it says that it is ready.
 const startLimit = 20 * time.Second
 
@@ -31,7 +40,8 @@ type TrustFunc func(homeState, nodeState, name, addr string) error
 // Config describes a lab. Zero values mean what is said at each field.
 type Config struct {
 	Nodes   int           // how many nodes, named n1, n2, …; at least 1
-	Delay   time.Duration // one-way delay between home and each node; 0: none
+	Delay   time.Duration // one-way delay between home and each node, and between two nodes; 0: none
+	Direct  string        // what DirectFile says at first; empty: yes
 	Report  string        // file for the JSON report; empty: none
 	Log     string        // file to which the nodes' logs are appended; empty: kept only to explain a failure
 	Command []string      // what to run; must not be empty
@@ -72,14 +82,18 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 	}
 	defer func() { err = errors.Join(err, site.remove()) }()
 
-	nodes, err := startNodes(ctx, &cfg, site)
+	board, err := newSwitchboard(site, cfg.Direct)
+	if err != nil {
+		return 0, err
+	}
+	nodes, err := startNodes(ctx, &cfg, site, board)
 	defer stopAll(nodes)
 	if err != nil {
 		return 0, err
 	}
 
 	began := time.Now()
-	status, err = runCommand(ctx, &cfg, program, withEnv("HOMING_STATE", site.home))
+	status, err = runCommand(ctx, &cfg, program, withEnv("HOMING_STATE", site.home, DirVariable, site.dir))
 	if err != nil {
 		return 0, err
 	}
@@ -100,11 +114,15 @@ func Run(ctx context.Context, cfg Config) (status int, err error) {
 	return status, nil
 }
 
-// withEnv is our environment with one variable set: once, for of two the
+// withEnv is our environment with variables set: each once, for of two the
 // command would see the first.
-func withEnv(name, value string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, name+"=") })
-	return append(env, name+"="+value)
+func withEnv(namesAndValues ...string) []string {
+	env := os.Environ()
+	for nv := range slices.Chunk(namesAndValues, 2) {
+		set := nv[0] + "="
+		env = append(slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, set) }), set+nv[1])
+	}
+	return env
 }
 
 func (cfg *Config) check() error {
@@ -132,10 +150,10 @@ func (cfg *Config) check() error {
 
 // startNodes starts all nodes at once and waits until each is ready. The nodes
 // that were started are returned in any case.
-func startNodes(ctx context.Context, cfg *Config, site *site) ([]*nodeProc, error) {
+func startNodes(ctx context.Context, cfg *Config, site *site, board *switchboard) ([]*nodeProc, error) {
 	var nodes []*nodeProc
 	for i := 1; i <= cfg.Nodes; i++ {
-		n, err := startNode(cfg, site, fmt.Sprintf("n%d", i))
+		n, err := startNode(cfg, site, board, fmt.Sprintf("n%d", i))
 		if err != nil {
 			return nodes, fmt.Errorf("start node n%d: %w", i, err)
 		}

@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 			os.Exit(labMain(os.Args[2]))
 		case "test-echo":
 			fatal(echoClient(os.Args[2]))
+		case "test-across":
+			fatal(acrossClient(os.Args[2], os.Args[3]))
 		}
 	}
 	dir, err := staticSelf()
@@ -101,6 +103,7 @@ type facts struct {
 	FDs        []string `json:"fds"`
 	Listen     string   `json:"listen"`
 	State      string   `json:"state"`
+	Control    string   `json:"control"`
 	Caps       string   `json:"caps"` // effective; not compared for root
 }
 
@@ -128,7 +131,7 @@ func fakeNode() error {
 		}
 	}
 	for fd := range 64 {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && fd <= 4 {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && fd <= nodeControlFD+1 {
 			f.FDs = append(f.FDs, strconv.Itoa(fd))
 		}
 	}
@@ -149,22 +152,72 @@ func fakeNode() error {
 	if err != nil {
 		return err
 	}
+	dial, err := DialerOf(nodeDialFD)
+	if err != nil {
+		return err
+	}
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
-				_, _ = io.Copy(c, c)
-				_ = c.(*net.TCPConn).CloseWrite()
-			}()
+			go serveEcho(c.(*net.TCPConn), dial)
 		}
 	}()
+	if f.Control, err = serveControl(); err != nil {
+		return err
+	}
 	out := os.NewFile(4, "report")
 	fmt.Fprintln(out, `{"ready":true}`)
 	<-term
 	return json.NewEncoder(out).Encode(f)
+}
+
+// serveEcho sends everything back. Of a connection that begins with "across
+// ADDR" and a newline it makes one with that address.
+func serveEcho(c *net.TCPConn, dial func(context.Context, string, string) (net.Conn, error)) {
+	defer c.Close()
+	r := bufio.NewReader(c)
+	if first, _ := r.Peek(1); string(first) == "a" {
+		line, _ := r.ReadString('\n')
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		far, err := dial(ctx, "tcp", strings.TrimSpace(strings.TrimPrefix(line, "across ")))
+		if err != nil {
+			fmt.Fprintln(c, err)
+			return
+		}
+		defer far.Close()
+		fmt.Fprintln(c, "connected")
+		go func() {
+			_, _ = io.Copy(far, r)
+			_ = far.(interface{ CloseWrite() error }).CloseWrite()
+		}()
+		_, _ = io.Copy(c, far)
+		return
+	}
+	_, _ = io.Copy(c, r)
+	_ = c.CloseWrite()
+}
+
+// serveControl answers each connection to the owner's socket with a line.
+func serveControl() (string, error) {
+	l, err := net.FileListener(os.NewFile(nodeControlFD, "control"))
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(c, argAfter("--name"))
+			c.Close()
+		}
+	}()
+	return l.Addr().Network(), nil
 }
 
 func argAfter(flag string) string {
@@ -192,12 +245,14 @@ func labMain(config string) int {
 	var plain struct {
 		Nodes       int
 		Delay       time.Duration
+		Direct      string
 		Report, Log string
 		Command     []string
 	}
 	if err := json.Unmarshal([]byte(config), &plain); err != nil {
 		fatal(err)
 	}
+	cfg.Direct = plain.Direct
 	cfg.Nodes, cfg.Delay, cfg.Report, cfg.Log, cfg.Command = plain.Nodes, plain.Delay, plain.Report, plain.Log, plain.Command
 	status, err := Run(context.Background(), cfg)
 	if err != nil {
@@ -313,7 +368,8 @@ func TestNodesAreIsolated(t *testing.T) {
 					Interfaces: []string{"lo loopback"}, // not up
 					Mounts:     []string{"/", "/dev/null", "/homing", "/proc"},
 					Processes:  []string{"1"},
-					FDs:        []string{"0", "1", "2", "3", "4"},
+					FDs:        []string{"0", "1", "2", "3", "4", "5", "6"},
+					Control:    "unix",
 				}
 				if user != nil || os.Geteuid() != 0 {
 					want.Caps = "0000000000000000"

@@ -15,10 +15,13 @@ import (
 // NodeCommand is the hidden subcommand that becomes a lab's node.
 const NodeCommand = "lab-node"
 
-// Descriptors that a lab's node inherits.
+// Descriptors that a lab's node inherits, and is told of by hidden flags of
+// `homing node`: --report-fd, --dial-fd and --control-fd.
 const (
-	nodeListenFD = 3 // the listening socket; the number that socket activation prescribes, sd_listen_fds(3)
-	nodeReportFD = 4 // the report pipe
+	nodeListenFD  = 3 // the listening socket; the number that socket activation prescribes, sd_listen_fds(3)
+	nodeReportFD  = 4 // the report pipe
+	nodeDialFD    = 5 // the socket to the switchboard, see DialerOf
+	nodeControlFD = 6 // the listening socket of the node's owner
 )
 
 // NodeMain runs as pid 1 of the namespaces that startNode made. It builds the
@@ -152,10 +155,10 @@ func enterRoot(root string) error {
 	return os.Chdir("/")
 }
 
-// execNode becomes the daemon. Nothing but the socket and the report pipe is
+// execNode becomes the daemon. Nothing but these four descriptors is
 // handed on, whatever the lab itself had inherited.
 func execNode(name string) error {
-	if err := unix.CloseRange(nodeReportFD+1, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := unix.CloseRange(nodeControlFD+1, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close_range: %w", err)
 	}
 	// An ordinary user's node gives up its borrowed rights: without ambient
@@ -163,7 +166,8 @@ func execNode(name string) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
-	argv := []string{"homing", "node", "--listen", "fd", "--name", name, "--state", "/state", "--report-fd", strconv.Itoa(nodeReportFD)}
+	argv := []string{"homing", "node", "--listen", "fd", "--name", name, "--state", "/state", "--report-fd", strconv.Itoa(nodeReportFD),
+		"--dial-fd", strconv.Itoa(nodeDialFD), "--control-fd", strconv.Itoa(nodeControlFD)}
 	env := []string{"HOME=/", "PATH=/", "LISTEN_FDS=1", "LISTEN_PID=1"}
 	return fmt.Errorf("execute the node: %w", unix.Exec("/homing", argv, env))
 }

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,9 +41,10 @@ type nodeProc struct {
 }
 
 // startNode starts one node in namespaces of its own.
-func startNode(cfg *Config, site *site, name string) (n *nodeProc, err error) {
+func startNode(cfg *Config, site *site, board *switchboard, name string) (n *nodeProc, err error) {
 	n = &nodeProc{name: name, ready: make(chan struct{}), done: make(chan struct{})}
-	state, err := stateDir(site.dir, name)
+	dir := filepath.Join(site.dir, name)
+	state, err := stateDir(dir, "state")
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +62,18 @@ func startNode(cfg *Config, site *site, name string) (n *nodeProc, err error) {
 	if err := cfg.Trust(site.home, state, name, addr); err != nil {
 		return nil, err
 	}
-	if err := n.openLog(cfg.Log, state+".log"); err != nil {
+	board.add(name, addr)
+	port, err := board.port()
+	if err != nil {
+		return nil, err
+	}
+	defer port.Close()
+	control, err := listenControl(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer control.Close()
+	if err := n.openLog(cfg.Log, filepath.Join(dir, "log")); err != nil {
 		return nil, err
 	}
 	pipe, report, err := os.Pipe()
@@ -74,13 +88,25 @@ func startNode(cfg *Config, site *site, name string) (n *nodeProc, err error) {
 		return nil, err
 	}
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
-	n.cmd.ExtraFiles = []*os.File{sock, report} // nodeListenFD, nodeReportFD
+	n.cmd.ExtraFiles = []*os.File{sock, report, port, control} // nodeListenFD and so on
 	if err := n.cmd.Start(); err != nil {
 		pipe.Close()
 		return nil, explainClone(err)
 	}
 	go n.watch(pipe)
 	return n, nil
+}
+
+// listenControl makes the socket by which the node's owner is served: outside,
+// in the node's directory here, for the node's own is seen by nobody.
+func listenControl(dir string) (*os.File, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(dir, ControlSocket)})
+	if err != nil {
+		return nil, fmt.Errorf("make the node's socket: %w; set TMPDIR to a place with a shorter name if that is the cause", err)
+	}
+	l.SetUnlinkOnClose(false) // the site is removed as a whole
+	defer l.Close()
+	return l.File()
 }
 
 // nodeCommand is `homing lab-node` in its namespaces.
