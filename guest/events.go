@@ -154,24 +154,29 @@ func (p *pod) onDelivery(th *thread, sig int) {
 // onSigtimedwait: the thread is about to wait for signals; its result must be
 // looked at, because a siginfo in transit is not what the sender sent.
 func (p *pod) onSigtimedwait(th *thread) {
-	var r linux.Regs
+	var (
+		r   linux.Regs
+		set uint64
+	)
 	if err := linux.GetRegs(th.here, &r); err == nil {
 		th.waitPtr = r.Rsi
-		p.wantSignals(th, r.Rdi)
+		set = p.wantSignals(th, r.Rdi)
 	}
 	th.mu.Lock()
-	th.sigwait = true
+	th.sigwait, th.waitSet = true, set
+	th.sigwaits++
 	th.mu.Unlock()
 	if err := linux.ContSyscall(th.here, 0); err != nil && err != unix.ESRCH {
 		p.log.Error("cannot resume body", "tid", th.tid, "err", err)
 	}
 }
 
-// wantSignals tells home which signals, ignored otherwise, are waited for.
-func (p *pod) wantSignals(th *thread, setAddr uint64) {
+// wantSignals tells home which signals, ignored otherwise, are waited for, and
+// returns all that are.
+func (p *pod) wantSignals(th *thread, setAddr uint64) uint64 {
 	var b [8]byte
 	if _, err := linux.ReadMemory(th.here, setAddr, b[:]); err != nil {
-		return // the call itself will say so
+		return 0 // the call itself will say so
 	}
 	var set uint64
 	th.proc.mu.Lock()
@@ -186,6 +191,7 @@ func (p *pod) wantSignals(th *thread, setAddr uint64) {
 		th.wanted |= set
 		p.out.Send(protocol.Wanted, protocol.WantedMessage{PID: th.proc.pid, Set: set})
 	}
+	return le64(b[:])
 }
 
 func (p *pod) onSigtimedwaitEnd(th *thread) {

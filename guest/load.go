@@ -347,9 +347,17 @@ func (p *pod) queueSignal(th *thread, si signals.Info, directed bool) {
 	}
 }
 
+// requeue queues the signals that waited for a call to be given up, and those
+// that have come since, in their order.
 func (p *pod) requeue(th *thread, sigs []queued) {
-	for _, q := range sigs {
-		p.queueSignal(th, q.info, true)
-		p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: q.id})
+	for len(sigs) > 0 {
+		for _, q := range sigs {
+			p.queueTo(th, q.info, q.directed)
+			p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: q.id})
+		}
+		th.mu.Lock()
+		sigs = th.sigs
+		th.sigs, th.requeuing = nil, len(sigs) > 0
+		th.mu.Unlock()
 	}
 }

@@ -247,7 +247,7 @@ func (p *pod) answer(th *thread, ln *lane, r *syscallfwd.Reply) {
 		return
 	}
 	sigs := th.sigs
-	th.sigs = nil
+	th.sigs, th.requeuing = nil, len(sigs) > 0
 	special := th.special
 	interrupted := r.Flags == 0 && (signals.IsRestart(r.Ret) || r.Ret == -int64(unix.EINTR))
 	suspend := interrupted && th.hasTemp && (len(sigs) > 0 || th.tempPending)

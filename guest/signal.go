@@ -179,16 +179,33 @@ func (p *pod) deliverTo(th *thread, si signals.Info, m protocol.SignalMessage) {
 		return
 	}
 	th.mu.Lock()
+	if th.requeuing { // not before those that came first
+		th.sigs = append(th.sigs, queued{si, m.Directed, m.ID})
+		th.mu.Unlock()
+		return
+	}
 	if calling && th.calling && th.seq == seq {
-		th.sigs = append(th.sigs, queued{si, true, m.ID})
+		th.sigs = append(th.sigs, queued{si, m.Directed, m.ID})
 		th.mu.Unlock()
 		p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: seq})
 		return
 	}
 	th.mu.Unlock()
-	p.queueSignal(th, si, true) // the kernel might choose a thread whose call nobody gives up
+	p.queueTo(th, si, m.Directed)
 	p.giveUpCall(th, signals.Signo(&si))
 	p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID})
+}
+
+// queueTo queues a signal for a thread that was chosen. The kernel might choose
+// another, whose call nobody gives up, so it is sent to that thread; but what a
+// thread was sent comes before what its process was, and a signal must not
+// overtake those of its number that the process has been sent already.
+func (p *pod) queueTo(th *thread, si signals.Info, directed bool) {
+	if !directed {
+		st, err := linux.ReadStatus(th.here)
+		directed = err != nil || len(p.threadsOf(th.proc)) > 1 && st.ShdPnd&signals.Bit(signals.Signo(&si)) == 0
+	}
+	p.queueSignal(th, si, directed)
 }
 
 // giveUpCall gives up the call that a thread has begun while a signal was being
@@ -275,20 +292,27 @@ func (p *pod) chooseThread(pr *proc, sig int, m protocol.SignalMessage) (th *thr
 // blocks tells whether a thread blocks a signal or waits for it with
 // sigtimedwait, which lifts the block meanwhile.
 func blocks(th *thread, sig int) bool {
-	th.mu.Lock()
-	sigwait, temp, mask := th.sigwait, th.calling && th.hasTemp, th.tempMask
-	th.mu.Unlock()
-	switch {
-	case sigwait:
-		return true
-	case temp:
-		return mask&signals.Bit(sig) != 0
+	for {
+		th.mu.Lock()
+		sigwait, temp, mask, waits := th.sigwait && th.waitSet&signals.Bit(sig) != 0, th.calling && th.hasTemp, th.tempMask, th.sigwaits
+		th.mu.Unlock()
+		switch {
+		case sigwait:
+			return true
+		case temp:
+			return mask&signals.Bit(sig) != 0
+		}
+		st, err := linux.ReadStatus(th.here)
+		if err != nil {
+			return true
+		}
+		th.mu.Lock()
+		again := th.sigwaits != waits // the mask may have been the one of a wait
+		th.mu.Unlock()
+		if !again {
+			return st.SigBlk&signals.Bit(sig) != 0
+		}
 	}
-	st, err := linux.ReadStatus(th.here)
-	if err != nil {
-		return true
-	}
-	return st.SigBlk&signals.Bit(sig) != 0
 }
 
 // onKill: the shadow is dead, and so is the guest.

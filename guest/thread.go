@@ -100,24 +100,27 @@ type thread struct {
 	// granted is the shared file that its pending mmap maps.
 	granted atomic.Pointer[sharedFile]
 
-	mu       sync.Mutex
-	calling  bool   // a call is pending at home
-	seq      uint64 // its number
-	notifID  uint64
-	entry    *syscallfwd.Entry
-	args     [6]uint64
-	call     *syscallfwd.Call
-	done     uint64 // bytes moved by earlier parts of a large call
-	deadline int64  // when the time of its next call is over, see checkpoint.Thread; 0: as it says
-	attach   uint64 // number of the call that it was in when it moved, see reattach
-	wants    bool   // waits in a trapped call that is home's, see bringHome
-	part     uint64
-	more     bool
-	sigs     []queued         // to deliver when the call has been given up
-	sigwait  bool             // in rt_sigtimedwait
-	freezing bool             // it is to stop: a call given up is not made again
-	detached *checkpoint.Call // the call at home that it was taken out of to stop
-	special  func(th *thread, r *syscallfwd.Reply)
+	mu        sync.Mutex
+	calling   bool   // a call is pending at home
+	seq       uint64 // its number
+	notifID   uint64
+	entry     *syscallfwd.Entry
+	args      [6]uint64
+	call      *syscallfwd.Call
+	done      uint64 // bytes moved by earlier parts of a large call
+	deadline  int64  // when the time of its next call is over, see checkpoint.Thread; 0: as it says
+	attach    uint64 // number of the call that it was in when it moved, see reattach
+	wants     bool   // waits in a trapped call that is home's, see bringHome
+	part      uint64
+	more      bool
+	sigs      []queued         // to deliver when the call has been given up
+	requeuing bool             // earlier ones are being delivered
+	sigwait   bool             // in rt_sigtimedwait
+	sigwaits  uint64           // how often it has been
+	waitSet   uint64           // for which signals
+	freezing  bool             // it is to stop: a call given up is not made again
+	detached  *checkpoint.Call // the call at home that it was taken out of to stop
+	special   func(th *thread, r *syscallfwd.Reply)
 
 	// A temporary signal mask of the pending call (ppoll and its like).
 	tempMask    uint64
