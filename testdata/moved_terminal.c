@@ -54,7 +54,7 @@ static int session(void *name)
 	tty = MUST(open(name, O_RDWR));
 	signal(SIGTTOU, SIG_IGN);
 	MUST(tcgetattr(tty, &t));
-	t.c_lflag &= ~ECHO, t.c_oflag &= ~OPOST, t.c_cc[VINTR] = 3, t.c_cc[VSUSP] = 26;
+	t.c_lflag = (t.c_lflag & ~ECHO) | NOFLSH, t.c_oflag &= ~OPOST, t.c_cc[VINTR] = 3, t.c_cc[VSUSP] = 26;
 	MUST(tcsetattr(tty, TCSANOW, &t));
 	pid_t pid = spawn(job, NULL);
 	for (;;) {
