@@ -10,8 +10,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -196,6 +198,9 @@ func (c *controller) do(req ControlRequest, say func(ControlReply)) error {
 		c.d.cfg.Log.Info("lending again", "node", c.d.cfg.Name)
 	case "status":
 		s := Status{Name: c.d.cfg.Name, Addr: c.d.addr, Guests: c.d.cfg.Guests.Present()}
+		for i := range s.Guests { // a home's and a program's own words
+			s.Guests[i].Home, s.Guests[i].Command = cleanName(s.Guests[i].Home), oneLine(s.Guests[i].Command)
+		}
 		if until, paused := c.d.cfg.Lending.Paused(); paused {
 			s.Until = until
 		}
@@ -204,6 +209,16 @@ func (c *controller) do(req ControlRequest, say func(ControlReply)) error {
 		return fmt.Errorf("request %.40q is unknown to this node: is it of another version?", req.Op)
 	}
 	return nil
+}
+
+// oneLine makes a foreign text fit for a terminal.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // evict sends all guests home, also if the owner does not wait for it.

@@ -41,7 +41,7 @@ func TestEvict(t *testing.T) {
 	if err != nil || len(lines) != 1 || lines[0].Status == nil {
 		t.Fatalf("%+v, %v", lines, err)
 	}
-	if s := lines[0].Status; s.Name != "lent" || s.Addr != n.addr || len(s.Guests) != 1 || s.Guests[0].PID != 4711 || !s.Until.Equal(ev.Until) {
+	if s := lines[0].Status; s.Name != "lent" || s.Addr != n.addr || len(s.Guests) != 1 || s.Guests[0] != (Guest{PID: 4711, Home: "u@[2Jh", Command: "cc1  [2J-c"}) || !s.Until.Equal(ev.Until) {
 		t.Errorf("%+v", s)
 	}
 	if lines, err := askNode(t, n.state, ControlRequest{Op: "resume"}); err != nil || len(lines) != 0 {
