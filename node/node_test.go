@@ -37,7 +37,9 @@ func (g *fakeGuests) Stats() GuestStats {
 	return GuestStats{Guests: 2, CPUSeconds: 1.5, Calls: 77, CameHome: map[string]int{"io_uring_setup": 1}}
 }
 
-func (g *fakeGuests) Present() []Guest { return []Guest{{PID: 4711, Home: "u@\x1b[2Jh", Command: "cc1\n\x1b[2J-c"}} }
+func (g *fakeGuests) Present() []Guest {
+	return []Guest{{PID: 4711, Home: "u@\x1b[2Jh", Command: "cc1\n\x1b[2J-c"}}
+}
 
 func (g *fakeGuests) Evict(ctx context.Context, progress func(string)) (Eviction, error) {
 	progress("one of two")
