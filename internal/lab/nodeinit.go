@@ -166,8 +166,10 @@ func execNode(name string) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
-	argv := []string{"homing", "node", "--listen", "fd", "--name", name, "--state", "/state", "--report-fd", strconv.Itoa(nodeReportFD),
-		"--dial-fd", strconv.Itoa(nodeDialFD), "--control-fd", strconv.Itoa(nodeControlFD)}
+	argv := []string{
+		"homing", "node", "--listen", "fd", "--name", name, "--state", "/state", "--report-fd", strconv.Itoa(nodeReportFD),
+		"--dial-fd", strconv.Itoa(nodeDialFD), "--control-fd", strconv.Itoa(nodeControlFD),
+	}
 	env := []string{"HOME=/", "PATH=/", "LISTEN_FDS=1", "LISTEN_PID=1"}
 	return fmt.Errorf("execute the node: %w", unix.Exec("/homing", argv, env))
 }
