@@ -35,7 +35,7 @@ build: ## build bin/homing, a static executable (needs Go, gcc, libseccomp-dev)
 deps: ## install what building and testing need (apt-get, as root or by sudo)
 	@NEEDS='$(BUILD_NEEDS) $(TEST_NEEDS)' scripts/deps
 
-demo: deps build ## run a real job on a node and show where it computed
+demo: deps build ## move a real job from machine to machine while it runs
 	@HOMING=$(CURDIR)/$(BIN) scripts/demo
 
 test: deps build ## build, vet, all tests; as root the suite runs as an ordinary user, too
