@@ -62,6 +62,9 @@ func (p *pod) arriveOne(ctx context.Context, img *protocol.ProcImage, objects po
 	if err := p.acceptable(im); err != nil {
 		return nil, err
 	}
+	if err := im.CheckCPU(); err != nil {
+		return nil, err
+	}
 	files, err := p.filesOf(im)
 	if err != nil {
 		return nil, err
@@ -74,7 +77,7 @@ func (p *pod) arriveOne(ctx context.Context, img *protocol.ProcImage, objects po
 		if leader, err = p.takeBody(im, nil); err != nil {
 			return
 		}
-		leader.proc.gen = img.Gen
+		leader.proc.gen, leader.proc.cpu = img.Gen, im.CPU
 		leader.proc.setArrived(true)
 		leader.held = true
 		leader.files, leader.added = files, map[int]bool{}

@@ -60,6 +60,10 @@ func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
 	if err := p.acceptable(im); err != nil {
 		return err
 	}
+	im.CPU.Features = nil // it has not looked at any: it begins here
+	if err := im.CheckCPU(); err != nil {
+		return err
+	}
 	files, err := p.filesOf(im)
 	if err != nil {
 		return err

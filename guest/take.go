@@ -479,7 +479,7 @@ func (p *pod) respondStanding(id uint64, ret int64) bool {
 
 // capture makes the image of a process that stands still.
 func (p *pod) capture(pr *proc) (*checkpoint.Image, error) {
-	im := &checkpoint.Image{PID: pr.pid, Actions: map[int]checkpoint.Action{}}
+	im := &checkpoint.Image{PID: pr.pid, CPU: pr.cpu, Actions: map[int]checkpoint.Action{}}
 	var err error
 	if doErr := p.tr.Do(func() { err = p.captureThreads(pr, im) }); doErr != nil {
 		return nil, doErr

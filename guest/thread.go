@@ -14,9 +14,10 @@ import (
 
 // proc is one guest process.
 type proc struct {
-	pid  int    // at home and in the pod
-	gen  uint64 // see protocol.ProcRef
-	body int    // thread group number here
+	pid  int            // at home and in the pod
+	gen  uint64         // see protocol.ProcRef
+	body int            // thread group number here
+	cpu  checkpoint.CPU // where its program began, if not here
 
 	mu       sync.Mutex
 	actions  [65]checkpoint.Action

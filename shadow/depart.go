@@ -334,7 +334,7 @@ func (s *Supervisor) capture(d *departing) error {
 		}
 	}
 	im := &d.img.Image
-	im.PID, d.img.Gen = p.pid, p.gen
+	im.PID, im.CPU, d.img.Gen = p.pid, p.began, p.gen
 	for _, t := range d.threads {
 		if _, err := s.tr.StepOut(t.th.tid, vdso); err != nil {
 			return err

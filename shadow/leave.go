@@ -139,6 +139,7 @@ func (s *Supervisor) leave(th *thread) *execResult {
 		return &execResult{err: fmt.Errorf("make it a shadow: %w", err)}
 	}
 	p.setState(away)
+	p.began = checkpoint.CPU{}
 	s.describe(p)
 	return &execResult{image: &protocol.ProcImage{Image: *im}, pages: pages}
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"homing/checkpoint"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
@@ -37,6 +38,7 @@ type process struct {
 	limits  map[int]timeLimit    // tracer's thread: of the calls that its threads came home with
 	moves   atomic.Int32         // for `homing ps`
 	keep    linux.Range          // stack pages with argv and environment
+	began   checkpoint.CPU       // where its program began, if that was away
 	stopped bool                 // in a group stop that we let happen
 	caught  uint64               // signals whose mirrored disposition is a handler
 

@@ -100,6 +100,9 @@ func (s *Supervisor) receive(at *site, ctx context.Context, img *protocol.ProcIm
 	if err := im.Validate(); err != nil {
 		return nil, err
 	}
+	if err := im.CheckCPU(); err != nil {
+		return nil, err
+	}
 	p := s.process(im.PID)
 	if p == nil || p.getState() != away {
 		return nil, fmt.Errorf("process %d is not away", im.PID)
@@ -462,6 +465,7 @@ func (s *Supervisor) letGo(r *returning) error {
 		s.remove(th.tid)
 		s.dropThread(th)
 	}
+	r.p.began = r.img.Image.CPU
 	s.isHome(r.p, r.reason, r.img.CPU)
 	return err
 }
