@@ -155,8 +155,10 @@ func ask(ctx context.Context, dir, op string, req MoveRequest, progress func(Mov
 		case jobsErr != nil:
 			res.fail(fmt.Errorf("cannot tell whose it is: %w", jobsErr), pid)
 		default:
-			res.Failed = append(res.Failed, MoveFailure{PIDs: []int{pid}, NotHeld: true,
-				Why: fmt.Sprintf("not a program of homing; `homing attach %d --to NODE` adopts it", pid)})
+			res.Failed = append(res.Failed, MoveFailure{
+				PIDs: []int{pid}, NotHeld: true,
+				Why: fmt.Sprintf("not a program of homing; `homing attach %d --to NODE` adopts it", pid),
+			})
 		}
 	}
 	for _, job := range jobs {

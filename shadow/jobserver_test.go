@@ -66,8 +66,11 @@ func fakeJobServer(t *testing.T, m *fakeMover, procs *atomic.Pointer[[]node.Proc
 func someProcesses() *atomic.Pointer[[]node.Process] {
 	var procs atomic.Pointer[[]node.Process]
 	procs.Store(&[]node.Process{
-		{PID: 10, Job: 10, Where: "away", Node: "n1"}, {PID: 11, Job: 10, Where: "away", Node: "n1"},
-		{PID: 12, Job: 10, Where: "away", Node: "n2"}, {PID: 13, Job: 10, Where: "home"}, {PID: 901, Job: 10, Where: "away", Node: "n1"},
+		{PID: 10, Job: 10, Where: "away", Node: "n1"},
+		{PID: 11, Job: 10, Where: "away", Node: "n1"},
+		{PID: 12, Job: 10, Where: "away", Node: "n2"},
+		{PID: 13, Job: 10, Where: "home"},
+		{PID: 901, Job: 10, Where: "away", Node: "n1"},
 	})
 	return &procs
 }
