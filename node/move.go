@@ -180,17 +180,24 @@ func (p *Process) Away(from string) bool {
 	return p.Where == "away" && (from == "" || p.Node == from)
 }
 
+// errEnded: a supervisor ends with the last process of its job.
+var errEnded = errors.New("the job has ended")
+
 // askMove has one supervisor carry out a request.
 func askMove(ctx context.Context, sock string, req JobRequest, res *MoveResult, progress func(MoveEvent)) error {
 	c, err := net.DialTimeout("unix", sock, jobLimit)
 	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
-		return errors.New("the job has ended")
+		return errEnded
 	}
 	if err != nil {
 		return fmt.Errorf("ask supervisor: %w", err)
 	}
 	defer c.Close()
-	if err := json.NewEncoder(c).Encode(req); err != nil {
+	err = json.NewEncoder(c).Encode(req)
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return errEnded
+	}
+	if err != nil {
 		return fmt.Errorf("ask supervisor: %w", err)
 	}
 	// The end of our lines tells the supervisor to take back what it can; it
@@ -198,7 +205,9 @@ func askMove(ctx context.Context, sock string, req JobRequest, res *MoveResult, 
 	defer context.AfterFunc(ctx, func() { _ = c.(*net.UnixConn).CloseWrite() })()
 	in := bufio.NewScanner(c)
 	in.Buffer(nil, maxJobReply)
+	heard := false
 	for in.Scan() {
+		heard = true
 		var line MoveLine
 		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
 			return fmt.Errorf("supervisor: %w", err)
@@ -215,6 +224,9 @@ func askMove(ctx context.Context, sock string, req JobRequest, res *MoveResult, 
 		}
 	}
 	err = in.Err()
+	if !heard && (err == nil || errors.Is(err, unix.ECONNRESET)) {
+		return errEnded
+	}
 	if err == nil {
 		err = io.ErrUnexpectedEOF
 	}

@@ -23,14 +23,15 @@ func (s *Supervisor) jobInfo() node.JobReply {
 		info := node.Process{PID: p.pid, Job: s.root, Where: "away", Moves: int(p.moves.Load()), Command: strings.Join(p.argv, " ")}
 		info.CPUSeconds = float64(p.cpu.User+p.cpu.System) / 1e9
 		if st := p.getState(); st != away && st != leaving {
-			stat, err := linux.ReadStat("/proc/" + strconv.Itoa(p.pid) + "/stat")
-			if err != nil || stat.State == 'Z' && stat.NumThreads <= 1 { // with more, only its first thread has ended
-				continue // nobody has noticed its end yet
+			if hasEnded(p.pid) {
+				continue // nobody has noticed yet
 			}
-			info.CPUSeconds += cpuSeconds(stat)
 			info.Where, info.CameHome = "home", p.reason
 			if argv := readArgv(p.pid); argv != nil { // it may have executed something since
 				info.Command = strings.Join(argv, " ")
+			}
+			if st, err := linux.ReadStat("/proc/" + strconv.Itoa(p.pid) + "/stat"); err == nil {
+				info.CPUSeconds += cpuSeconds(st)
 			}
 		}
 		if at := p.site(); at != nil {

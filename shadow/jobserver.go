@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/internal/linux"
 	"homing/node"
 )
 
@@ -173,6 +174,9 @@ func (j *jobServer) move(ctx context.Context, op string, req node.MoveRequest, o
 			if errors.Is(e, context.Canceled) && ctx.Err() != nil {
 				e = errors.New("cancelled; it runs on where it was")
 			}
+			if hasEnded(at) {
+				e = fmt.Errorf("it has ended (%w)", e)
+			}
 			j.log.Info("not moved", "pid", at, "to", req.To, "err", e)
 			out.fail(e, at)
 		}
@@ -187,6 +191,12 @@ func (j *jobServer) move(ctx context.Context, op string, req node.MoveRequest, o
 		}
 		out.put(node.MoveLine{Report: &rep})
 	}
+}
+
+// hasEnded tells whether there is no such process any more.
+func hasEnded(pid int) bool {
+	st, err := linux.ReadStat("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || st.State == 'Z' && st.NumThreads <= 1 // with more, only its first thread has ended
 }
 
 // next is a process that the request asks for and that has not been tried. All
