@@ -129,7 +129,7 @@ func (s *Supervisor) giveUp(th *thread) {
 	case at == stub.Called:
 		ret = int64(r.Rax) // completed or interrupted
 	case at >= stub.Begin && at <= stub.Call: // still loading the arguments
-	case at >= stub.Loop && at < stub.Begin: // has not seen the request
+	case at >= stub.Loop && at < stub.Begin, at >= stub.Said: // has not seen the request
 		if slot.Load() != stub.Requested {
 			return
 		}

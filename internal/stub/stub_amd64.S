@@ -11,7 +11,7 @@
 	.text
 	.globl homing_stub_start, homing_stub_end
 	.globl homing_stub_batch, homing_stub_trap, homing_stub_loop
-	.globl homing_stub_begin, homing_stub_call, homing_stub_called
+	.globl homing_stub_begin, homing_stub_call, homing_stub_called, homing_stub_said
 	.p2align 4
 homing_stub_start:
 
@@ -77,6 +77,7 @@ homing_stub_called:
 4:	mov  %rax, 72(%rbx)
 	mov  $2, %eax               // done
 	xchg %eax, (%rbx)
+homing_stub_said:
 	cmpl $0, 12(%rbx)           // does home sleep on the state?
 	je   homing_stub_loop
 	mov  $202, %eax
