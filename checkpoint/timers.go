@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,17 +43,27 @@ const (
 	prTimerCreateRestoreIDs = 77
 )
 
-// CaptureTimers reads the timers of a stopped process through its thread tid.
+// FirstCPUTimer is the lowest number of a timer on a CPU clock that is made away;
+// at home the kernel counts from 0.
+const FirstCPUTimer = 1 << 24
+
+// IsCPUClock tells whether a clockid_t counts processor time, see
+// clock_getcpuclockid(3); descriptors as clocks are home's.
+func IsCPUClock(id int32) bool {
+	const clockFD, kindMask = 3, 7
+	return id == unix.CLOCK_PROCESS_CPUTIME_ID || id == unix.CLOCK_THREAD_CPUTIME_ID || id < 0 && id&kindMask != clockFD
+}
+
+// CaptureTimers reads the timers of a stopped process that count its processor
+// time, through its thread tid. Those on other clocks stay where they are: home.
 // threads translates numbers of threads as they are here.
 func CaptureTimers(pid, tid int, body *tracer.Body, threads func(here int) int) (Timers, error) {
 	var t Timers
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/timers")
-	if err != nil && !os.IsNotExist(err) { // a kernel without CONFIG_POSIX_TIMERS' file
-		return t, fmt.Errorf("timers of process %d: %w", pid, err)
+	all, err := readTimers(pid, threads)
+	if err != nil {
+		return t, err
 	}
-	if t.POSIX, err = parseTimers(string(text), threads); err != nil {
-		return t, fmt.Errorf("timers of process %d: %w", pid, err)
-	}
+	t.POSIX = slices.DeleteFunc(all, func(m Timer) bool { return !IsCPUClock(m.Clock) })
 	scratch := body.Table + uint64(body.Size)
 	ask := func(calls []tracer.Call, into []*[4]int64) error {
 		if _, err := body.Inject(tid, calls); err != nil {
@@ -92,16 +103,24 @@ func CaptureTimers(pid, tid int, body *tracer.Body, threads func(here int) int) 
 
 // TimerIDs lists the timers that a process has made with timer_create(2).
 func TimerIDs(pid int) ([]int, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/timers")
-	if err != nil {
-		return nil, fmt.Errorf("timers of process %d: %w", pid, err)
-	}
-	timers, err := parseTimers(string(text), func(here int) int { return here })
+	timers, err := readTimers(pid, func(here int) int { return here })
 	ids := make([]int, len(timers))
 	for i, t := range timers {
 		ids[i] = t.ID
 	}
 	return ids, err
+}
+
+func readTimers(pid int, threads func(int) int) ([]Timer, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/timers")
+	if err != nil && !os.IsNotExist(err) { // a kernel without CONFIG_POSIX_TIMERS' file
+		return nil, fmt.Errorf("timers of process %d: %w", pid, err)
+	}
+	timers, err := parseTimers(string(text), threads)
+	if err != nil {
+		return nil, fmt.Errorf("timers of process %d: %w", pid, err)
+	}
+	return timers, nil
 }
 
 // parseTimers reads /proc/PID/timers, see proc_pid_timers(5).
@@ -153,20 +172,41 @@ func parseTimers(text string, threads func(int) int) ([]Timer, error) {
 	return out, nil
 }
 
-// Restore makes the timers again in the process of the stopped thread tid.
+// Disarm stops the timers of a process that leaves; they keep their numbers, so
+// that nobody else gets them. Restore sets them again, here too.
+func (t *Timers) Disarm(tid int, body *tracer.Body) error {
+	scratch := body.Table + uint64(body.Size)
+	if err := body.WriteScratch(tid, make([]byte, itimerSize)); err != nil {
+		return err
+	}
+	steps := []step{
+		must(unix.SYS_SETITIMER, itimerVirtual, scratch, 0),
+		must(unix.SYS_SETITIMER, itimerProf, scratch, 0),
+	}
+	for _, m := range t.POSIX {
+		steps = append(steps, must(unix.SYS_TIMER_SETTIME, uint64(m.ID), 0, scratch, 0))
+	}
+	if err := run(tid, body, steps); err != nil {
+		return fmt.Errorf("stop timers: %w", err)
+	}
+	return nil
+}
+
+// Restore makes the process of the stopped thread tid have these timers, and no
+// others on CPU clocks: those that it kept since Disarm are set, the rest is
+// made with the numbers that the program knows.
 func (t *Timers) Restore(tid int, body *tracer.Body) error {
 	if t.Virtual != [4]int64{} || t.Prof != [4]int64{} {
 		if err := t.restoreItimers(tid, body); err != nil {
 			return err
 		}
 	}
-	if len(t.POSIX) == 0 {
-		return nil
+	kept, low, err := keptTimers(tid)
+	if err != nil || len(t.POSIX)+len(kept) == 0 {
+		return err
 	}
 	scratch := body.Table + uint64(body.Size)
-	if _, err := body.Inject(tid, []tracer.Call{tracer.C(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1)}); err != nil {
-		return fmt.Errorf("restore timers (PR_TIMER_CREATE_RESTORE_IDS, Linux 6.15): %w", err)
-	}
+	numbered := false
 	for i := range t.POSIX {
 		m := &t.POSIX[i]
 		b := make([]byte, 8+sigeventSize+itimerSize)
@@ -179,20 +219,106 @@ func (t *Timers) Restore(tid int, body *tracer.Body) error {
 		for w, v := range m.Left {
 			le.PutUint64(b[8+sigeventSize+8*w:], uint64(v))
 		}
-		if err := body.WriteScratch(tid, b); err != nil {
+		by, steps := tid, []step(nil) // scratch: number, sigevent, itimerspec
+		if !kept[m.ID] {
+			if !numbered {
+				if err := chooseNumbers(tid, body, true); err != nil {
+					return err
+				}
+				numbered = true
+			}
+			if m.Notify&sigevThreadID != 0 {
+				if by, err = threadNumbered(tid, m.TID); err != nil { // its own clock is meant, if any thread's
+					return err
+				}
+			}
+			steps = []step{must(unix.SYS_TIMER_CREATE, uint64(int64(m.Clock)), scratch+8, scratch)}
+		}
+		delete(kept, m.ID)
+		if err := body.WriteScratch(by, b); err != nil {
 			return err
 		}
-		if _, err := body.Inject(tid, []tracer.Call{ // scratch: number, sigevent, itimerspec
-			tracer.C(unix.SYS_TIMER_CREATE, uint64(int64(m.Clock)), scratch+8, scratch),
-			tracer.C(unix.SYS_TIMER_SETTIME, uint64(m.ID), 0, scratch+8+sigeventSize, 0),
-		}); err != nil {
+		if err := run(by, body, append(steps, must(unix.SYS_TIMER_SETTIME, uint64(m.ID), 0, scratch+8+sigeventSize, 0))); err != nil {
 			return fmt.Errorf("restore timer %d: %w", m.ID, err)
 		}
 	}
-	if _, err := body.Inject(tid, []tracer.Call{tracer.C(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 0)}); err != nil {
+	var gone []step
+	for id := range kept {
+		gone = append(gone, wish(unix.SYS_TIMER_DELETE, uint64(id)))
+	}
+	if err := run(tid, body, gone); err != nil {
+		return fmt.Errorf("delete timers: %w", err)
+	}
+	if !numbered {
+		return nil
+	}
+	// The kernel counts on from the last number: bring it back to the low ones.
+	b := binary.LittleEndian.AppendUint32(nil, uint32(low))
+	b = append(b, make([]byte, 4+sigeventSize)...)
+	binary.LittleEndian.PutUint32(b[20:], sigevNone)
+	if err := body.WriteScratch(tid, b); err != nil {
+		return err
+	}
+	if err := run(tid, body, []step{
+		wish(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, scratch+8, scratch),
+		wish(unix.SYS_TIMER_DELETE, uint64(low)),
+	}); err != nil {
 		return fmt.Errorf("restore timers: %w", err)
 	}
+	return chooseNumbers(tid, body, false)
+}
+
+// threadNumbered finds the thread of a process that has a number in its own
+// namespace.
+func threadNumbered(tid, number int) (int, error) {
+	dir := "/proc/" + strconv.Itoa(tid) + "/task"
+	tasks, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, fmt.Errorf("threads of process %d: %w", tid, err)
+	}
+	for _, e := range tasks {
+		here, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		text, err := statusLine(here, "NSpid") // outermost first
+		if f := strings.Fields(text); err == nil && len(f) > 0 && f[len(f)-1] == strconv.Itoa(number) {
+			return here, nil
+		}
+	}
+	return 0, fmt.Errorf("process %d has no thread %d", tid, number)
+}
+
+// chooseNumbers lets timer_create take the number from where it puts it
+// otherwise, or not any more.
+func chooseNumbers(tid int, body *tracer.Body, on bool) error {
+	arg := uint64(0)
+	if on {
+		arg = 1
+	}
+	if _, err := body.Inject(tid, []tracer.Call{tracer.C(unix.SYS_PRCTL, prTimerCreateRestoreIDs, arg)}); err != nil {
+		return fmt.Errorf("restore timers (PR_TIMER_CREATE_RESTORE_IDS, Linux 6.15): %w", err)
+	}
 	return nil
+}
+
+// keptTimers is the set of timers on CPU clocks that a process has, and the next
+// number that its kernel would give if none had been made away.
+func keptTimers(tid int) (kept map[int]bool, low int, err error) {
+	all, err := readTimers(tid, func(here int) int { return here })
+	if err != nil {
+		return nil, 0, err
+	}
+	kept = map[int]bool{}
+	for _, m := range all {
+		if IsCPUClock(m.Clock) {
+			kept[m.ID] = true
+		}
+		if m.ID < FirstCPUTimer {
+			low = max(low, m.ID+1)
+		}
+	}
+	return kept, low, nil
 }
 
 func (t *Timers) restoreItimers(tid int, body *tracer.Body) error {
@@ -216,6 +342,11 @@ func (t *Timers) restoreItimers(tid int, body *tracer.Body) error {
 func (t *Timers) validate() error {
 	if len(t.POSIX) > maxTimers {
 		return fmt.Errorf("%d timers", len(t.POSIX))
+	}
+	for _, m := range t.POSIX {
+		if m.ID < 0 || !IsCPUClock(m.Clock) {
+			return fmt.Errorf("image: timer %d on clock %d", m.ID, m.Clock)
+		}
 	}
 	return nil
 }

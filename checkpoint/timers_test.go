@@ -1,8 +1,13 @@
 package checkpoint
 
 import (
+	"io"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
+
+	"homing/internal/tracer"
 )
 
 func TestParseTimers(t *testing.T) {
@@ -26,4 +31,48 @@ func TestParseTimers(t *testing.T) {
 			t.Errorf("%q accepted", bad)
 		}
 	}
+}
+
+// Timers on CPU clocks stop when their process leaves, and are as they were when
+// it is back; others do not notice.
+func TestTimers(t *testing.T) {
+	v := startVictim(t, "timers")
+	says := func(want string) {
+		t.Helper()
+		if got := strings.TrimSpace(v.line()); got != want {
+			t.Errorf("it says %s, want %s", got, want)
+		}
+	}
+	const all = "0:set/7 1:set/7 2:set/7 3:set/7 16777216:none prof:set"
+	says(all)
+	var timers Timers
+	v.stopped(func(threads []int, body *tracer.Body) (err error) {
+		if timers, err = CaptureTimers(v.pid, v.pid, body, func(here int) int { return here }); err != nil {
+			return err
+		}
+		return timers.Disarm(v.pid, body)
+	})
+	if len(timers.POSIX) != 3 || timers.validate() != nil {
+		t.Errorf("captured %+v", timers)
+	}
+	v.tell("")
+	says("0:set/7 1:off/0 2:off/0 3:off/0 16777216:none prof:off")
+	v.stopped(func(_ []int, body *tracer.Body) error { return timers.Restore(v.pid, body) })
+	v.tell("")
+	says(all)
+	// Away one was made and one deleted.
+	made := timers
+	made.POSIX = append(slices.DeleteFunc(slices.Clone(timers.POSIX), func(m Timer) bool { return m.ID == 3 }), timers.POSIX[0])
+	made.POSIX[2].ID = FirstCPUTimer
+	v.stopped(func(_ []int, body *tracer.Body) error { return made.Restore(v.pid, body) })
+	v.tell("")
+	says("0:set/7 1:set/7 2:set/7 3:none 16777216:set/7 prof:set")
+	if _, err := io.WriteString(v.in, "n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := v.line(); got != "new 5" { // 4 was used to bring the count back
+		t.Errorf("a timer that is made now: %s", got)
+	}
+	v.line()
+	v.end()
 }
