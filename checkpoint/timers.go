@@ -175,6 +175,9 @@ func parseTimers(text string, threads func(int) int) ([]Timer, error) {
 // Disarm stops the timers of a process that leaves; they keep their numbers, so
 // that nobody else gets them. Restore sets them again, here too.
 func (t *Timers) Disarm(tid int, body *tracer.Body) error {
+	if t.Virtual == [4]int64{} && t.Prof == [4]int64{} && len(t.POSIX) == 0 {
+		return nil
+	}
 	scratch := body.Table + uint64(body.Size)
 	if err := body.WriteScratch(tid, make([]byte, itimerSize)); err != nil {
 		return err
@@ -194,8 +197,9 @@ func (t *Timers) Disarm(tid int, body *tracer.Body) error {
 
 // Restore makes the process of the stopped thread tid have these timers, and no
 // others on CPU clocks: those that it kept since Disarm are set, the rest is
-// made with the numbers that the program knows.
-func (t *Timers) Restore(tid int, body *tracer.Body) error {
+// made with the numbers that the program knows. threads translates numbers of
+// threads, as the program knows them, to those here.
+func (t *Timers) Restore(tid int, body *tracer.Body, threads func(home int) int) error {
 	if t.Virtual != [4]int64{} || t.Prof != [4]int64{} {
 		if err := t.restoreItimers(tid, body); err != nil {
 			return err
@@ -228,9 +232,7 @@ func (t *Timers) Restore(tid int, body *tracer.Body) error {
 				numbered = true
 			}
 			if m.Notify&sigevThreadID != 0 {
-				if by, err = threadNumbered(tid, m.TID); err != nil { // its own clock is meant, if any thread's
-					return err
-				}
+				by = threads(m.TID) // its own clock is meant, if any thread's
 			}
 			steps = []step{must(unix.SYS_TIMER_CREATE, uint64(int64(m.Clock)), scratch+8, scratch)}
 		}
@@ -266,27 +268,6 @@ func (t *Timers) Restore(tid int, body *tracer.Body) error {
 		return fmt.Errorf("restore timers: %w", err)
 	}
 	return chooseNumbers(tid, body, false)
-}
-
-// threadNumbered finds the thread of a process that has a number in its own
-// namespace.
-func threadNumbered(tid, number int) (int, error) {
-	dir := "/proc/" + strconv.Itoa(tid) + "/task"
-	tasks, err := os.ReadDir(dir)
-	if err != nil {
-		return 0, fmt.Errorf("threads of process %d: %w", tid, err)
-	}
-	for _, e := range tasks {
-		here, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		text, err := statusLine(here, "NSpid") // outermost first
-		if f := strings.Fields(text); err == nil && len(f) > 0 && f[len(f)-1] == strconv.Itoa(number) {
-			return here, nil
-		}
-	}
-	return 0, fmt.Errorf("process %d has no thread %d", tid, number)
 }
 
 // chooseNumbers lets timer_create take the number from where it puts it

@@ -24,14 +24,15 @@ import (
 // ITIMER_VIRTUAL and ITIMER_PROF end when a process of several threads executes
 // another program: that gets a new body.
 
-// firstCPUTimer is the lowest number of a timer on a CPU clock. Home's kernel
-// counts from 0.
-const firstCPUTimer = 1 << 24
+// firstCPUTimer is the lowest number of a timer on a CPU clock that is made away.
+// Home's kernel counts from 0.
+const firstCPUTimer = checkpoint.FirstCPUTimer
 
 // cpuTimers is what a process's timers on CPU clocks need; guarded by proc.mu.
 type cpuTimers struct {
 	state int
 	made  int
+	kept  map[int]bool // those with home's numbers: made there before the process left
 }
 
 const (
@@ -40,11 +41,18 @@ const (
 	timersFixed   // this kernel always counts
 )
 
-// isCPUClock tells whether a clockid_t counts processor time, see
-// clock_getcpuclockid(3); descriptors as clocks are home's.
-func isCPUClock(id int32) bool {
-	const clockFD, kindMask = 3, 7
-	return id == unix.CLOCK_PROCESS_CPUTIME_ID || id == unix.CLOCK_THREAD_CPUTIME_ID || id < 0 && id&kindMask != clockFD
+// came notes the timers that a process brings with it.
+func (t *cpuTimers) came(timers []checkpoint.Timer) {
+	for _, m := range timers {
+		if m.ID >= firstCPUTimer {
+			t.made = max(t.made, m.ID-firstCPUTimer+1)
+			continue
+		}
+		if t.kept == nil {
+			t.kept = map[int]bool{}
+		}
+		t.kept[m.ID] = true
+	}
 }
 
 func (p *pod) callItimer(th *thread, n *linux.Notif) {
@@ -58,7 +66,7 @@ func (p *pod) callItimer(th *thread, n *linux.Notif) {
 }
 
 func (p *pod) callClockSleep(th *thread, n *linux.Notif) {
-	if isCPUClock(int32(n.Args[0])) {
+	if checkpoint.IsCPUClock(int32(n.Args[0])) {
 		p.pass(n.ID)
 		return
 	}
@@ -67,7 +75,11 @@ func (p *pod) callClockSleep(th *thread, n *linux.Notif) {
 
 // callTimer serves the calls on a timer that exists.
 func (p *pod) callTimer(th *thread, n *linux.Notif) {
-	if int32(n.Args[0]) >= firstCPUTimer {
+	id := int(int32(n.Args[0]))
+	th.proc.mu.Lock()
+	here := id >= firstCPUTimer || th.proc.timers.kept[id]
+	th.proc.mu.Unlock()
+	if here {
 		p.pass(n.ID)
 		return
 	}
@@ -75,7 +87,7 @@ func (p *pod) callTimer(th *thread, n *linux.Notif) {
 }
 
 func (p *pod) callTimerCreate(th *thread, n *linux.Notif) {
-	if !isCPUClock(int32(n.Args[0])) {
+	if !checkpoint.IsCPUClock(int32(n.Args[0])) {
 		p.forward(th, n.Args)
 		return
 	}
@@ -140,9 +152,10 @@ func (p *pod) chooseTimers(th *thread) {
 func (p *pod) dropTimers(pr *proc) []tracer.Call {
 	pr.timerSignals.reset()
 	pr.mu.Lock()
-	made := pr.timers.made
+	none := pr.timers.made == 0 && len(pr.timers.kept) == 0
+	pr.timers.kept = nil
 	pr.mu.Unlock()
-	if made == 0 {
+	if none {
 		return nil
 	}
 	ids, err := checkpoint.TimerIDs(pr.body)
