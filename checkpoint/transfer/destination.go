@@ -128,6 +128,10 @@ func (d *Destination) Receive(ctx context.Context) (a Arrival, err error) {
 		if r.flags&beginFinal == 0 {
 			continue
 		}
+		if r.fault != nil && len(r.lazy) == 0 { // there was nothing to ask for
+			closeFD(r.fault.FD)
+			r.fault = nil
+		}
 		if r.fault != nil {
 			if a.Puller, err = newPuller(d, r); err != nil {
 				return a, err

@@ -22,57 +22,51 @@
 //     is asked for; [Source.Serve] answers, ahead of the background push of the
 //     rest, which follows the faults. Hybrid is 3 and then 4.
 //
-// What the caller does in a process with ptrace: make the userfaultfd in it
-// ([UserfaultCall]), take the descriptor by pidfd_getfd, close it in there.
-// Everything else is done from outside.
-//
-// Lock order: Puller.mu, then space.mu. Trust: frames come from the peer. Every
-// address lies in a mapping that Body.Layout returned, every length is bounded,
-// totals are compared at the end of each round. When the other end dies: before
-// Receive has returned nothing has run, the source thaws; during post-copy
-// [Puller.Wait] returns a [*LostError]: the process cannot go on, and every
-// thread that touches a missing page waits until the owner has killed it.
+// What only a tracer can do is the caller's: to make a userfaultfd in a process
+// (inject [UserfaultCall], take the descriptor by pidfd_getfd, close it in
+// there), to make mappings, to drop pages. Everything else is done from outside.
 //
 // # The source
 //
-//	func NewSource(conn net.Conn, pid int, opt Options) *Source
-//	func (s *Source) Precopy(ctx context.Context, t *Tracker, layout func() ([]byte, error), aim Aim) (Outcome, error)
-//	func (s *Source) Final(ctx context.Context, f Final) (Round, error)
-//	func (s *Source) Serve(ctx context.Context) (Round, error) // after Final with Lazy; until the destination has everything
-//
-//	type Final struct {
-//		Layout  []byte            // for Body.Layout of the destination; nil: it has its mappings
-//		VMAs    []checkpoint.VMA  // of the stopped process
-//		Pages   []linux.Range     // Image.Pages
-//		Tracker *Tracker          // of the rounds before, nil if there were none
-//		Lazy    bool              // post-copy
+//	s := transfer.NewSource(conn, pid, opt)
+//	defer s.Close()
+//	// Pre-copy, while it runs. layout describes its mappings as they are now.
+//	t, err := transfer.NewTracker(pid, userfault, hidden)
+//	out, err := s.Precopy(ctx, t, layout, transfer.Aim{})
+//	// Stop it, capture im. Then what the destination lacks: without a Tracker
+//	// everything, with Lazy without what can be asked for.
+//	f, err := s.Final(ctx, transfer.Final{Image: im, Layout: described, Tracker: t, Lazy: out.Lazy(want, conditions)})
+//	// All is in place. Home commits; the destination runs; the Tracker is
+//	// disarmed if the process goes on here.
+//	if f.Lazy > 0 {
+//		_, err = s.Serve(ctx) // the stopped process is needed until it returns
 //	}
-//
-//	func NewTracker(pid int, u *linux.Userfault) (*Tracker, error) // u: made in pid
-//	func (t *Tracker) Arm() error
-//	func (t *Tracker) Dirty() (pages []linux.Range, bytes uint64, err error)
-//	func (t *Tracker) Disarm() error
 //
 // # The destination
 //
-//	func NewDestination(conn net.Conn, body Body, opt Options) *Destination
-//	func (d *Destination) Receive(ctx context.Context) (Arrival, error) // all rounds up to Final
-//	func (d *Destination) Postcopy(u *linux.Userfault) (*Puller, error) // before the process runs; if Arrival.Missing
-//	func (p *Puller) Wait() error                                       // until everything is here
-//	func (p *Puller) Finish(ctx context.Context) error                  // hurry, and wait: before the process moves again
-//	func (p *Puller) Need(ctx context.Context, addr, n uint64) error    // before its memory is accessed by /proc/PID/mem
-//	func (p *Puller) Forks() bool                                       // false: Finish before the process forks
-//	func (p *Puller) Stop()                                             // the process is gone, or executes another program
-//
-//	type Body struct {
-//		PID    int
-//		VMAs   []checkpoint.VMA
-//		Layout func(layout []byte) (pid int, vmas []checkpoint.VMA, err error) // (re)build the mappings; may be nil
-//		Drop   func([]linux.Range) error // injected madvise(MADV_DONTNEED); needed for hybrid
+//	d := transfer.NewDestination(conn, transfer.Body{Layout: layout, Userfault: userfault, Drop: drop}, opt)
+//	defer d.Close()
+//	a, err := d.Receive(ctx) // error: nothing has run, the body is to be thrown away
+//	// Threads, registers; commit; run.
+//	if a.Puller != nil {
+//		err = a.Puller.Wait() // *LostError: kill it
 //	}
 //
-// # What this machine can do, and which strategy to take
+// While there is a Puller: Need before the process's memory is read through
+// /proc/PID/mem, Finish before it is captured or moved, and before it forks
+// unless Forks; Stop when it has ended or executes another program. munmap,
+// mremap, madvise, mprotect and brk need no care.
 //
-//	func Probe() Support
-//	func Choose(want Strategy, c Conditions) (Strategy, string)
+// # Order and trust
+//
+// Lock order: Puller.mu is taken alone; conn is written under Puller.wmu. Frames
+// come from the peer: every address lies in a mapping that Body has, every
+// length is bounded, and memory is taken as bytes arrive; the totals and a
+// checksum of what was named are compared at the end of each round; the contents
+// are TLS's business. When the other end dies: before Receive has returned
+// nothing has run, and the source thaws. During post-copy Wait returns a
+// [*LostError]: the process cannot go on, and every thread that touches a missing
+// page waits until the owner has killed it. When the destination's own program
+// dies, the kernel ends the registrations and missing pages would read as zeros:
+// its bodies must not outlive it.
 package transfer

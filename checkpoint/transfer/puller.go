@@ -120,20 +120,22 @@ func (p *Puller) begin() { go p.run() }
 // run takes pages until all are here.
 func (p *Puller) run() {
 	var f frame
-	err := error(nil)
-	if p.x.total > 0 {
-		for err == nil {
-			if err = f.read(p.conn, p.un); err != nil {
-				err = fmt.Errorf("the connection to the source: %w", noEOF(err))
-				break
-			}
-			if f.typ == frameEnd {
-				break
-			}
+	for {
+		err := f.read(p.conn, p.un)
+		switch {
+		case err != nil:
+			err = fmt.Errorf("the connection to the source: %w", noEOF(err))
+		case f.typ == frameEnd:
+			p.end(nil)
+			return
+		default:
 			err = p.take(&f)
 		}
+		if err != nil {
+			p.end(err)
+			return
+		}
 	}
-	p.end(err)
 }
 
 func (p *Puller) take(f *frame) error {
