@@ -33,6 +33,16 @@ func IsSharedObject(path string) bool {
 // process whose threads are all stopped. Mappings that overlap hidden are left
 // out: they are ours.
 func (im *Image) CaptureMemory(pid int, maps []linux.Mapping, hidden []linux.Range, resolve FileResolver) error {
+	return im.captureMemory(pid, maps, hidden, resolve, true)
+}
+
+// CaptureMappings is CaptureMemory without the page ranges. The process may run:
+// then it is a sketch of it, which Remap will correct.
+func (im *Image) CaptureMappings(pid int, maps []linux.Mapping, hidden []linux.Range, resolve FileResolver) error {
+	return im.captureMemory(pid, maps, hidden, resolve, false)
+}
+
+func (im *Image) captureMemory(pid int, maps []linux.Mapping, hidden []linux.Range, resolve FileResolver, pages bool) error {
 	pm, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/pagemap", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open pagemap of process %d: %w", pid, err)
@@ -74,7 +84,7 @@ func (im *Image) CaptureMemory(pid int, maps []linux.Mapping, hidden []linux.Ran
 		}
 		v.Name = vmaName(m.Path)
 		im.VMAs = append(im.VMAs, v)
-		if v.Shared && v.File >= 0 {
+		if !pages || v.Shared && v.File >= 0 {
 			continue // read-only by construction: the file itself has the content
 		}
 		if carryAll && v.Object == 0 {
@@ -214,6 +224,11 @@ func CaptureThread(tid int) (Thread, error) {
 	if err := linux.GetRegs(tid, &th.Regs); err != nil {
 		return th, fmt.Errorf("read registers of thread %d: %w", tid, err)
 	}
+	if on, err := linux.DispatchesCalls(tid); err != nil {
+		return th, fmt.Errorf("read system call dispatch of thread %d: %w", tid, err)
+	} else if on {
+		return th, fmt.Errorf("thread %d turns its system calls into signals (syscall user dispatch): it cannot move", tid)
+	}
 	if err := tracer.AbortRseq(tid, &th.Regs); err != nil {
 		return th, err
 	}
@@ -332,4 +347,17 @@ func Rewind(r *linux.Regs) {
 		r.Rip -= 2
 	}
 	r.Orig_rax = ^uint64(0)
+}
+
+// PrivateBytes is about how much memory of its own a process has.
+func PrivateBytes(pid int) uint64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident, shared uint64
+	if _, err := fmt.Sscan(string(b), &size, &resident, &shared); err != nil || shared > resident {
+		return 0
+	}
+	return (resident - shared) * PageSize
 }

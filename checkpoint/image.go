@@ -187,10 +187,19 @@ const maxComm = 15
 // Validate checks an image that came from a peer. It bounds every address and
 // index; it does not say that the program makes sense.
 func (im *Image) Validate() error {
-	if len(im.Threads) == 0 || len(im.Threads) > 32768 {
+	if len(im.Threads) == 0 {
+		return fmt.Errorf("image of process %d has no threads", im.PID)
+	}
+	return im.ValidateSketch()
+}
+
+// ValidateSketch is Validate for an image that was taken of a running process:
+// its threads are not described yet.
+func (im *Image) ValidateSketch() error {
+	if len(im.Threads) > 32768 {
 		return fmt.Errorf("image of process %d has %d threads", im.PID, len(im.Threads))
 	}
-	if len(im.VMAs) > 1<<20 || len(im.Pages) > 1<<24 || len(im.Files) > 1<<16 || len(im.Actions) > 64 {
+	if len(im.VMAs) > 1<<20 || len(im.Pages) > 1<<24 || len(im.Files) > 1<<16 || len(im.Actions) > 64 || len(im.Limits) > 64 {
 		return errors.New("image is too large")
 	}
 	for _, t := range im.Threads {

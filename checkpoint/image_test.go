@@ -127,6 +127,11 @@ func FuzzValidate(f *testing.F) {
 		if _, err := p.mapSteps(&im, im.VMAs); err != nil {
 			t.Fatal(err)
 		}
+		for _, built := range []*Image{{}, {VMAs: im.VMAs[:len(im.VMAs)/2], Files: im.Files}, &im} {
+			if _, _, err := p.remapSteps(&im, built); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if len(im.Pages) > 0 && im.PageBytes() == 0 {
 			t.Error("pages without bytes")
 		}

@@ -318,3 +318,28 @@ func TestThreads(t *testing.T) {
 	}
 	v.end()
 }
+
+// What an injected call would disturb is refused before there is one.
+func TestDispatchIsRefused(t *testing.T) {
+	v := startVictim(t, "dispatch")
+	with := v.line() == "with"
+	err := v.do(func() error {
+		if err := linux.Seize(v.pid, 0); err != nil {
+			return err
+		}
+		if err := linux.Interrupt(v.pid); err != nil {
+			return err
+		}
+		if err := v.tr.WaitStop(v.pid, nil); err != nil {
+			return err
+		}
+		if _, err := CaptureThread(v.pid); (err != nil) != with {
+			t.Errorf("captured: %v", err)
+		}
+		return linux.Detach(v.pid, 0)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.end()
+}

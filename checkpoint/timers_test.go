@@ -57,14 +57,18 @@ func TestTimers(t *testing.T) {
 	}
 	v.tell("")
 	says("0:set/7 1:off/0 2:off/0 3:off/0 16777216:none prof:off")
-	v.stopped(func(_ []int, body *tracer.Body) error { return timers.Restore(v.pid, body, func(home int) int { return home }) })
+	v.stopped(func(_ []int, body *tracer.Body) error {
+		return timers.Restore(v.pid, body, func(home int) int { return home })
+	})
 	v.tell("")
 	says(all)
 	// Away one was made and one deleted.
 	made := timers
 	made.POSIX = append(slices.DeleteFunc(slices.Clone(timers.POSIX), func(m Timer) bool { return m.ID == 3 }), timers.POSIX[0])
 	made.POSIX[2].ID = FirstCPUTimer
-	v.stopped(func(_ []int, body *tracer.Body) error { return made.Restore(v.pid, body, func(home int) int { return home }) })
+	v.stopped(func(_ []int, body *tracer.Body) error {
+		return made.Restore(v.pid, body, func(home int) int { return home })
+	})
 	v.tell("")
 	says("0:set/7 1:set/7 2:set/7 3:none 16777216:set/7 prof:set")
 	if _, err := io.WriteString(v.in, "n"); err != nil {

@@ -18,6 +18,7 @@ const (
 	ptraceGetRegset   = 0x4204
 	ptraceSetRegset   = 0x4205
 	ptraceGetRseq     = 0x420f
+	ptraceGetDispatch = 0x4211
 
 	// EventStop is PTRACE_EVENT_STOP: the stop that PTRACE_INTERRUPT, a group
 	// stop or the attachment of a new child causes in a seized tracee.
@@ -187,6 +188,27 @@ func GetRseq(tid int) (Rseq, error) {
 		return r, errno
 	}
 	return r, nil
+}
+
+// dispatchConfig is struct ptrace_sud_config.
+type dispatchConfig struct {
+	_                           structs.HostLayout
+	mode, selector, offset, len uint64
+}
+
+// DispatchesCalls tells whether a stopped tracee has its own system calls turned
+// into signals (PR_SET_SYSCALL_USER_DISPATCH(2const)).
+func DispatchesCalls(tid int) (bool, error) {
+	var c dispatchConfig
+	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, ptraceGetDispatch, uintptr(tid),
+		unsafe.Sizeof(c), uintptr(unsafe.Pointer(&c)), 0, 0)
+	if errno == unix.EIO || errno == unix.EINVAL { // a kernel before 6.4, or without
+		return false, nil
+	}
+	if errno != 0 {
+		return false, errno
+	}
+	return c.mode != 0, nil
 }
 
 // GetRobustList returns the head of a thread's robust futex list and its

@@ -16,6 +16,7 @@ func TestSizes(t *testing.T) {
 		{"struct pm_scan_arg", unsafe.Sizeof(pmScanArg{}), 96},
 		{"struct ptrace_peeksiginfo_args", unsafe.Sizeof(peekSiginfoArgs{}), 16},
 		{"struct ptrace_rseq_configuration", unsafe.Sizeof(Rseq{}), 24},
+		{"struct ptrace_sud_config", unsafe.Sizeof(dispatchConfig{}), 32},
 		{"struct kernel_sigaction", unsafe.Sizeof(kernelSigaction{}), 32},
 		{"struct seccomp_notif", unsafe.Sizeof(Notif{}), 80},
 		{"struct seccomp_notif_resp", unsafe.Sizeof(NotifResp{}), 24},
