@@ -20,7 +20,7 @@ import (
 )
 
 // compiled builds a C program of testdata once.
-func compiled(t *testing.T, name string) string {
+func compiled(t testing.TB, name string) string {
 	t.Helper()
 	build.Lock()
 	defer build.Unlock()
@@ -62,7 +62,7 @@ func TestMain(m *testing.M) {
 // it writes a line when it is ready, and goes on when it is told to.
 type victim struct {
 	*exec.Cmd
-	t   *testing.T
+	t   testing.TB
 	tr  *tracer.Tracer
 	in  io.WriteCloser
 	out io.Reader
@@ -73,7 +73,7 @@ type nobody struct{}
 
 func (nobody) Event(int, unix.WaitStatus, *unix.Rusage) {}
 
-func startVictim(t *testing.T, name string, args ...string) *victim {
+func startVictim(t testing.TB, name string, args ...string) *victim {
 	t.Helper()
 	tr, err := tracer.New(nobody{}, slog.New(slog.DiscardHandler))
 	if err != nil {
