@@ -35,6 +35,9 @@ var fileCalls = map[uint32]fileCall{
 // executeFile executes a call that may concern files whose copies are away: what
 // was stored before is seen by it, and what it writes is seen after it.
 func (s *Supervisor) executeFile(th *thread, call *syscallfwd.Call) (int64, bool) {
+	if tells(call) {
+		s.tellOthers()
+	}
 	c, ok := fileCalls[call.NR]
 	if !ok || s.shared.count.Load() == 0 {
 		ret, gone := s.execute(th, call)
@@ -58,6 +61,49 @@ func (s *Supervisor) executeFile(th *thread, call *syscallfwd.Call) (int64, bool
 		s.afterCall(th, call, c)
 	}
 	return ret, gone
+}
+
+// sealing prepares for an fcntl that adds seals to a file: those against writing
+// are refused while it is mapped writable, which home does not know. mapped is
+// to be unmapped after the call. stays is false if the call is one for home.
+func (s *Supervisor) sealing(th *thread, call *syscallfwd.Call) (mapped []byte, stays bool) {
+	if s.shared.count.Load() == 0 {
+		return nil, true
+	}
+	o := s.fileOf(th, int(int32(call.Args[0])))
+	if o == nil || call.Args[2]&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) == 0 {
+		return nil, true
+	}
+	mappers, err := s.exchange(o, true)
+	if err != nil || len(mappers) == 0 {
+		return nil, true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed || !o.writable:
+		return nil, true
+	case call.Args[2]&unix.F_SEAL_WRITE == 0:
+		return nil, false // what is mapped stays writable: not for us, later
+	}
+	mapped, _ = unix.Mmap(o.fd, 0, 1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED) // fails if it is sealed already
+	return mapped, true
+}
+
+// serveFcntl serves fcntl.
+func (s *Supervisor) serveFcntl(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
+	if call.Args[1] == unix.F_ADD_SEALS {
+		mapped, stays := s.sealing(th, call)
+		if !stays {
+			s.repatriate(call, reply, "F_SEAL_FUTURE_WRITE of a mapped file")
+			return
+		}
+		if mapped != nil {
+			defer func() { _ = unix.Munmap(mapped) }()
+		}
+	}
+	ret, gone := s.executeFile(th, call)
+	s.answer(th, call, ret, gone, reply)
 }
 
 // afterCall brings what a call has written to the node.

@@ -99,6 +99,7 @@ func (s *Supervisor) leavingFile(pid int, m linux.Mapping, family []int) (checkp
 	o.file = checkpoint.File{Path: m.Path, Dev: id.dev, Ino: id.ino, Live: true}
 	refuse := func(why string) (checkpoint.File, error) {
 		s.shared.watch.remove(o)
+		s.shared.guard.remove(o)
 		unix.Close(fd)
 		return checkpoint.File{}, fmt.Errorf("%w: %s%s", errOthers, m.Path, why)
 	}
@@ -108,6 +109,7 @@ func (s *Supervisor) leavingFile(pid int, m linux.Mapping, family []int) (checkp
 	if !s.shared.watch.add(s, o) && st.Nlink > 0 {
 		return refuse(" cannot be watched")
 	}
+	o.guarded = st.Nlink > 0 && s.shared.guard.add(s, o)
 	if who := s.outsiders(id, family); who != 0 {
 		return refuse(", used by process " + strconv.Itoa(who))
 	}

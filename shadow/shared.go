@@ -53,6 +53,9 @@ type sharedFiles struct {
 	watching atomic.Bool
 	sweep    int // look for unused ones when there are so many
 	watch    openWatch
+	guard    openGuard
+	// unguarded counts those of away whose opening is noticed only afterwards.
+	unguarded atomic.Int32
 }
 
 // sharedFile is a file whose copy is away, or about to be.
@@ -62,6 +65,7 @@ type sharedFile struct {
 	wd   int // see openWatch
 	// leaving: the group that maps it at home is about to leave.
 	leaving atomic.Bool
+	guarded bool // nobody else opens it before it is home, see openGuard
 
 	mu       sync.Mutex
 	fd       int // ours alone: its offset is nobody else's
@@ -219,9 +223,11 @@ func (s *Supervisor) takeAway(own int, st *unix.Stat_t, at *site) *sharedFile {
 	o.file = checkpoint.File{Path: readlink(unix.Getpid(), "fd/"+strconv.Itoa(own)), Dev: st.Dev, Ino: st.Ino, Live: true}
 	// First the watch, then the look: nobody slips between them.
 	watched := s.shared.watch.add(s, o)
+	o.guarded = st.Nlink > 0 && s.shared.guard.add(s, o)
 	if who := s.outsiders(id, nil); who != 0 || !watched && st.Nlink > 0 {
 		s.log.Debug("file is not the job's alone", "path", o.file.Path, "pid", who)
 		s.shared.watch.remove(o)
+		s.shared.guard.remove(o)
 		unix.Close(fd)
 		return nil
 	}
@@ -238,6 +244,9 @@ func (s *Supervisor) register(o *sharedFile) {
 	}
 	s.shared.away[o.id] = o
 	s.shared.count.Add(1)
+	if o.unguarded() {
+		s.shared.unguarded.Add(1)
+	}
 	if n := len(s.shared.away); n >= max(s.shared.sweep, minSweep) {
 		s.shared.sweep = 2 * n
 		go s.sweepShared()
@@ -375,9 +384,13 @@ func (s *Supervisor) closeShared(o *sharedFile) {
 	if s.shared.away[o.id] == o {
 		delete(s.shared.away, o.id)
 		s.shared.count.Add(-1)
+		if o.unguarded() {
+			s.shared.unguarded.Add(-1)
+		}
 	}
 	s.shared.mu.Unlock()
 	s.shared.watch.remove(o)
+	s.shared.guard.remove(o)
 	if o.fd >= 0 {
 		unix.Close(o.fd)
 	}
@@ -545,8 +558,8 @@ func (o *sharedFile) named() bool {
 	return !o.closed && unix.Fstat(o.fd, &st) == nil && st.Nlink > 0
 }
 
-// flushNamed makes home's copies right of the files that others can open: a
-// process that ends may be all that they wait for.
+// flushNamed makes home's copies right of the files that others can open, when a
+// process ends: that may be all that they wait for; and when the job does.
 func (s *Supervisor) flushNamed() {
 	if s.shared.count.Load() == 0 {
 		return

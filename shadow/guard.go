@@ -1,0 +1,141 @@
+package shadow
+
+import (
+	"encoding/binary"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"homing/syscallfwd"
+)
+
+// Who opens a file whose copy is away should not see what it was. With root's
+// rights the kernel asks before it opens one (fanotify(7)), and the opener waits
+// until the file is home. Without them, home's copy of what has a name is made
+// right before each call by which the job can tell others something: who opens
+// the file because of what a program has said finds what it had stored by then.
+// Large files are left out of that.
+
+// openGuard is asked before others open files that are away.
+type openGuard struct {
+	once sync.Once
+	fd   int // -1: not to be had
+}
+
+// add puts a file under guard and tells whether it is.
+func (g *openGuard) add(s *Supervisor, o *sharedFile) bool {
+	g.once.Do(func() {
+		g.fd = -1
+		fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
+		if err != nil {
+			s.log.Debug("opening of shared files is noticed only afterwards", "err", err)
+			return
+		}
+		g.fd = fd
+		go g.serve(s)
+	})
+	return g.fd >= 0 && unix.FanotifyMark(g.fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(o.fd)) == nil
+}
+
+func (g *openGuard) remove(o *sharedFile) {
+	if g.fd >= 0 && o.fd >= 0 {
+		// ENOENT: it was not under guard
+		_ = unix.FanotifyMark(g.fd, unix.FAN_MARK_REMOVE, unix.FAN_OPEN_PERM, unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(o.fd))
+	}
+}
+
+// serve lets those of the job that are away, and ourselves, open what they want,
+// and others when the file is home.
+func (g *openGuard) serve(s *Supervisor) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := unix.Read(g.fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			s.log.Error("guard of shared files ended", "err", err)
+			return
+		}
+		const size = 24 // struct fanotify_event_metadata
+		for b := buf[:n]; len(b) >= size; {
+			length, fd, pid := binary.LittleEndian.Uint32(b), int32(binary.LittleEndian.Uint32(b[16:])), int(int32(binary.LittleEndian.Uint32(b[20:])))
+			b = b[min(max(int(length), size), len(b)):]
+			if fd < 0 {
+				continue
+			}
+			var st unix.Stat_t
+			var o *sharedFile
+			if unix.Fstat(int(fd), &st) == nil {
+				o = s.awayFile(identity(&st))
+			}
+			if o == nil || o.leaving.Load() || pid == os.Getpid() || s.isAway(pid) {
+				g.allow(fd)
+				continue
+			}
+			go func() {
+				s.recall(o, "a file that it maps is opened by process "+strconv.Itoa(pid))
+				g.allow(fd)
+			}()
+		}
+	}
+}
+
+func (g *openGuard) allow(fd int32) {
+	b := binary.LittleEndian.AppendUint32(nil, uint32(fd))
+	_, _ = unix.Write(g.fd, binary.LittleEndian.AppendUint32(b, unix.FAN_ALLOW)) // ENOENT: the opener was killed
+	unix.Close(int(fd))
+}
+
+// tells tells whether a call can let others know something: those that only
+// ask do not.
+func tells(call *syscallfwd.Call) bool {
+	switch call.NR {
+	case unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_WRITEV, unix.SYS_PWRITEV, unix.SYS_PWRITEV2, unix.SYS_SENDTO,
+		unix.SYS_SENDMSG, unix.SYS_SENDMMSG, unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_TEE, unix.SYS_COPY_FILE_RANGE,
+		unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO,
+		unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_CLOSE, unix.SYS_CLOSE_RANGE, unix.SYS_SHUTDOWN, unix.SYS_CONNECT,
+		unix.SYS_LISTEN, unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINK, unix.SYS_LINKAT,
+		unix.SYS_UNLINK, unix.SYS_UNLINKAT, unix.SYS_MKDIR, unix.SYS_MKDIRAT, unix.SYS_RMDIR, unix.SYS_SYMLINK,
+		unix.SYS_SYMLINKAT, unix.SYS_FTRUNCATE, unix.SYS_TRUNCATE, unix.SYS_FLOCK, unix.SYS_FCNTL, unix.SYS_SEMOP,
+		unix.SYS_SEMTIMEDOP, unix.SYS_SEMCTL, unix.SYS_MSGSND, unix.SYS_MQ_TIMEDSEND, unix.SYS_EXECVE, unix.SYS_EXECVEAT,
+		unix.SYS_CHMOD, unix.SYS_FCHMOD, unix.SYS_UTIMENSAT:
+		return true
+	}
+	return false
+}
+
+// maxTold is how large files may be that are written back before such calls.
+const maxTold = 256 << 10
+
+// tellOthers makes home's copies right before a call that others may learn from.
+func (s *Supervisor) tellOthers() {
+	if s.shared.unguarded.Load() == 0 {
+		return
+	}
+	for _, o := range s.awayFiles() {
+		if !o.unguarded() || !o.isSmall() {
+			continue
+		}
+		if _, err := s.exchange(o, false); err != nil {
+			s.log.Debug("shared file not written back", "path", o.file.Path, "err", err)
+		}
+	}
+}
+
+// unguarded tells whether others may open a file and see what was in it.
+func (o *sharedFile) unguarded() bool {
+	_, segment := o.segment()
+	return !o.guarded && !segment && !strings.HasSuffix(o.file.Path, deletedMark)
+}
+
+// isSmall tells whether a file still has a name, and is small.
+func (o *sharedFile) isSmall() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var st unix.Stat_t
+	return !o.closed && unix.Fstat(o.fd, &st) == nil && st.Nlink > 0 && st.Size <= maxTold
+}
