@@ -139,6 +139,9 @@ func (p *pod) childFailed(th *thread, child int, req *cloneRequest, err error) {
 	var ended *tracer.EndedError
 	if errors.As(err, &ended) || errors.Is(err, unix.ESRCH) {
 		p.log.Debug("parent ended while forking", "tid", th.tid, "child", child)
+		if req.flags&unix.CLONE_THREAD != 0 {
+			return // with its whole process: there is a reason, and a status
+		}
 		reason = ""
 	} else {
 		p.log.Error("cannot clone body", "tid", th.tid, "child", child, "err", err)
@@ -188,10 +191,10 @@ func (p *pod) cloneGuest(th *thread, req *cloneRequest, childTID int) error {
 		th.injecting.Store(false)
 		return nil
 	}
-	if err := p.resume(th, &saved, mask); err != nil {
+	if err := p.resume(th, &saved, mask); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	return cloneErr
+	return cloneErr // the child lives, whether the parent does or not
 }
 
 // resume lets a thread that we used go on where it was.

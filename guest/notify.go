@@ -157,10 +157,10 @@ func (p *pod) route(th *thread, n *linux.Notif) {
 	switch th.entry.Special {
 	case "pselect", "ppoll", "epoll_pwait":
 		p.applyTempMask(th)
-	}
-	p.forward(th, th.args)
-	if th.tempPending {
-		p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: th.seq})
+		p.forward(th, th.args)
+		p.endWait(th)
+	default:
+		p.forward(th, th.args)
 	}
 }
 

@@ -111,6 +111,7 @@ func (p *pod) onSignal(m protocol.SignalMessage) {
 		}
 		if th != nil && !p.overruns(th, &si) {
 			p.queueSignal(th, si, m.Directed)
+			p.endWaits(pr, th, m.Directed)
 		}
 		done()
 	case ignored:
@@ -426,11 +427,47 @@ func (p *pod) applyTempMask(th *thread) {
 	if !ok {
 		return
 	}
-	st, err := linux.ReadStatus(th.here)
 	th.mu.Lock()
 	defer th.mu.Unlock()
 	th.tempMask, th.hasTemp = mask, true
-	th.tempPending = err == nil && (st.SigPnd|st.ShdPnd)&^mask != 0
+}
+
+// endWait ends a thread's wait with a temporary mask if a signal is pending that
+// the mask lets through. Whoever begins such a wait looks for signals after it
+// has said so, and whoever queues a signal looks for waits after that.
+func (p *pod) endWait(th *thread) {
+	th.mu.Lock()
+	waits := th.calling && th.hasTemp
+	th.mu.Unlock()
+	if !waits {
+		return
+	}
+	st, err := linux.ReadStatus(th.here)
+	if err != nil {
+		return // it is dying
+	}
+	th.mu.Lock()
+	ends := th.calling && th.hasTemp && (st.SigPnd|st.ShdPnd)&^th.tempMask != 0
+	if ends {
+		th.tempPending = true
+	}
+	seq := th.seq
+	th.mu.Unlock()
+	if ends {
+		p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: seq})
+	}
+}
+
+// endWaits does so for those that may take a signal which they blocked when it
+// was queued, to th or to the process.
+func (p *pod) endWaits(pr *proc, th *thread, directed bool) {
+	if directed {
+		p.endWait(th)
+		return
+	}
+	for _, th := range p.threadsOf(pr) {
+		p.endWait(th)
+	}
 }
 
 // suspend ends a wait with a temporary mask for a signal, which is queued

@@ -223,6 +223,9 @@ func (s *Supervisor) serveUnblock(th *thread, call *syscallfwd.Call, reply *sysc
 
 // noteExit takes up the processor time that an exiting guest reports.
 func (s *Supervisor) noteExit(th *thread, call *syscallfwd.Call) {
+	if call.NR == unix.SYS_EXIT && th.tid == th.proc.pid {
+		s.leaderExits(th.proc)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a := call.Args; a[1]|a[2]|a[3] != 0 {

@@ -591,7 +591,7 @@ func (s *Supervisor) become(d *departing, to *site) error {
 			s.signalID++
 			directed := signals.Code(&info) == siTkill
 			s.unacked[s.signalID] = unackedSignal{p.pid, t.th.tid, directed, info}
-			p.send(protocol.Signal, protocol.SignalMessage{
+			p.sendSignal(protocol.SignalMessage{
 				ID: s.signalID, PID: p.pid, TID: t.th.tid, Gen: p.gen, Directed: directed, Info: info[:],
 				SignalFD: d.fds&signals.Bit(signals.Signo(&info)) != 0,
 			})

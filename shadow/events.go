@@ -171,6 +171,7 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 	child.kept = th.kept
 	th.clone, th.childGen = nil, child.proc.gen
 	s.add(child)
+	s.inherits(child, th.proc)
 	if ws, ended := s.unborn[tid]; ended {
 		delete(s.unborn, tid)
 		if st, err := linux.ReadStat("/proc/" + strconv.Itoa(tid) + "/stat"); err != nil || st.State == 'Z' || st.State == 'X' {

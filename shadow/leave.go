@@ -134,6 +134,7 @@ func (s *Supervisor) leave(th *thread) *execResult {
 	}
 	t.Mask = st.SigBlk
 	p.caught, p.wanted, p.ignored = 0, 0, signals.DefaultIgnored|st.SigIgn
+	p.ordered, p.leaderless = 0, false
 	p.signalfd.Store(0)
 	if err := s.park(th, im, maps); err != nil {
 		return &execResult{err: fmt.Errorf("make it a shadow: %w", err)}
@@ -230,7 +231,7 @@ func (s *Supervisor) empty(th *thread, argStart uint64, maps []linux.Mapping) er
 
 // shadowMask is what a shadow thread blocks while it runs our loop.
 func (p *process) shadowMask(th *thread) uint64 {
-	return p.ignored&^p.wanted | th.kept
+	return p.ignored&^p.wanted | th.kept | p.left(th)
 }
 
 // enterLoop points a stopped thread at the resident loop with its own mask.

@@ -261,7 +261,7 @@ func (s *Supervisor) resend(refs protocol.ProcRefs) {
 		if p == nil {
 			continue
 		}
-		p.send(protocol.Signal, protocol.SignalMessage{
+		p.sendSignal(protocol.SignalMessage{
 			ID: id, PID: l.pid, TID: l.tid, Gen: p.gen, Directed: l.directed, Info: l.info[:],
 			SignalFD: p.signalfd.Load()&signals.Bit(signals.Signo(&l.info)) != 0,
 		})

@@ -41,6 +41,9 @@ type process struct {
 	began   checkpoint.CPU       // where its program began, if that was away
 	stopped bool                 // in a group stop that we let happen
 	caught  uint64               // signals whose mirrored disposition is a handler
+	ordered uint64               // signals that only the leader takes, see order.go
+	// leaderless: the leader has called exit, others go on.
+	leaderless bool
 
 	signal atomic.Pointer[sentSignal] // the last one
 	unsent atomic.Pointer[execResult] // an image that has left, until its guest is known to run
@@ -132,9 +135,11 @@ type thread struct {
 	checkStop bool // was just told to stop: look whether it did
 	stopSig   int  // stop signal whose delivery stop it stands in until the guest stands
 	inListen  bool
-	remask    bool   // its signal mask is to be set anew at the next stop
-	kept      uint64 // signals it blocks for a signalfd
-	moved     uint64 // bytes that the pending call moved before an interruption; the lane's once the call has ended
+	remask    bool      // its signal mask is to be set anew at the next stop
+	kept      uint64    // signals it blocks for a signalfd
+	own       uint64    // ordered signals that wait for the thread itself
+	expected  [65]int32 // so many of a signal were sent to it that do not say so
+	moved     uint64    // bytes that the pending call moved before an interruption; the lane's once the call has ended
 
 	// Owned by the lane that serves the thread's calls.
 	clone     *cloneRequest

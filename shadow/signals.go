@@ -44,8 +44,15 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 		return
 	}
 	s.traceLog.signal(th.tid, &info)
+	own := th.sentToThread(sig, &info)
+	switch {
+	case th.own&signals.Bit(sig) != 0:
+		_ = linux.SetSigmask(th.tid, th.proc.shadowMask(th)) // ESRCH: it is dying
+	case !own && ordered(sig, &info) && th.proc.ordered&signals.Bit(sig) == 0:
+		defer s.keepOrder(th, sig)()
+	}
 	inCall := th.seq.Load() != 0
-	directed := signals.Code(&info) == siTkill ||
+	directed := own ||
 		inCall && (sig == int(unix.SIGPIPE) || sig == int(unix.SIGXFSZ)) // sent by the call itself
 	onDescriptor := th.proc.signalfd.Load()&signals.Bit(sig) != 0
 	s.signalID++
@@ -202,13 +209,17 @@ func (s *Supervisor) setIgnored(p *process, sig int, ignored bool) {
 // remaskAll has all shadow threads of a process set their masks anew.
 func (s *Supervisor) remaskAll(p *process) {
 	for _, th := range s.of(p) {
-		if th.held != 0 { // stands already
-			_ = linux.SetSigmask(th.tid, p.shadowMask(th)) // ESRCH: it is dying
-			continue
-		}
-		th.remask = true
-		_ = linux.Interrupt(th.tid) // likewise
+		s.remaskThread(th)
 	}
+}
+
+func (s *Supervisor) remaskThread(th *thread) {
+	if th.held != 0 { // stands already
+		_ = linux.SetSigmask(th.tid, th.proc.shadowMask(th)) // ESRCH: it is dying
+		return
+	}
+	th.remask = true
+	_ = linux.Interrupt(th.tid) // likewise
 }
 
 // onWanted: a guest thread waits for signals with sigtimedwait, also for

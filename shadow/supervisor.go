@@ -182,6 +182,8 @@ func (s *Supervisor) serveCall(th *thread, call *syscallfwd.Call, reply *syscall
 		s.serveRusage(th, call, reply)
 	case unix.SYS_RT_SIGPROCMASK:
 		s.serveUnblock(th, call, reply)
+	case unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_TGSIGQUEUEINFO:
+		s.serveThreadKill(th, call, reply)
 	case unix.SYS_SIGNALFD, unix.SYS_SIGNALFD4:
 		s.serveSignalfd(th, call, reply)
 	default:

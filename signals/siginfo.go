@@ -80,6 +80,10 @@ func Default(sig int) Action {
 // DefaultIgnored is the set of signals whose default action is to be ignored.
 const DefaultIgnored = 1<<(unix.SIGCHLD-1) | 1<<(unix.SIGURG-1) | 1<<(unix.SIGWINCH-1) | 1<<(unix.SIGCONT-1)
 
+// FirstRealTime is the first real-time signal that programs can use, queued in
+// order; glibc needs 32 and 33 itself, and sends them to threads.
+const FirstRealTime = 34
+
 // Bit is the bit of a signal in a sigset.
 func Bit(sig int) uint64 { return 1 << uint(sig-1) }
 

@@ -13,26 +13,26 @@ static int c_read(void) { char b; return read(rd[0], &b, 1); }
 static int c_readv(void) { char b; struct iovec v = {&b, 1}; return readv(rd[0], &v, 1); }
 static int c_write(void) { static char b[1 << 17]; int p[2], r; MUST(pipe(p)); r = write(p[1], b, sizeof b); close(p[0]); close(p[1]); return r; }
 static int c_recv(void) { char b; return recv(sock, &b, 1, 0); }
-static int c_recv_timeout(void) { char b; struct timeval t = {0, 150000}; setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t); int r = recv(sock, &b, 1, 0), e = errno; t.tv_usec = 0; setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t); errno = e; return r; }
+static int c_recv_timeout(void) { char b; struct timeval t = {2, 0}; setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t); int r = recv(sock, &b, 1, 0), e = errno; t.tv_sec = 0; setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t); errno = e; return r; }
 static int c_accept(void) { return accept(lis, NULL, NULL); }
-static int c_poll(void) { struct pollfd p = {rd[0], POLLIN, 0}; return poll(&p, 1, 150); }
-static int c_ppoll(void) { struct pollfd p = {rd[0], POLLIN, 0}; struct timespec t = {0, 150000000}; return ppoll(&p, 1, &t, NULL); }
-static int c_select(void) { fd_set s; FD_ZERO(&s); FD_SET(rd[0], &s); struct timeval t = {0, 150000}; return select(rd[0] + 1, &s, NULL, NULL, &t); }
-static int c_pselect(void) { fd_set s; FD_ZERO(&s); FD_SET(rd[0], &s); struct timespec t = {0, 150000000}; return pselect(rd[0] + 1, &s, NULL, NULL, &t, NULL); }
-static int c_epoll(void) { struct epoll_event e; int f = epoll_create1(0), r = epoll_wait(f, &e, 1, 150), er = errno; close(f); errno = er; return r; }
-static int c_nanosleep(void) { struct timespec t = {0, 150000000}; return nanosleep(&t, NULL); }
-static int c_clock_nanosleep(void) { struct timespec t = {0, 150000000}; errno = clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL); return errno ? -1 : 0; }
-static int c_absolute(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); t.tv_nsec += 150000000; if (t.tv_nsec > 999999999) t.tv_sec++, t.tv_nsec -= 1000000000; errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL); return errno ? -1 : 0; }
-static int sleeper(void *p) { (void)p; wait_ms(150); return 5; }
+static int c_poll(void) { struct pollfd p = {rd[0], POLLIN, 0}; return poll(&p, 1, 2000); }
+static int c_ppoll(void) { struct pollfd p = {rd[0], POLLIN, 0}; struct timespec t = {2, 0}; return ppoll(&p, 1, &t, NULL); }
+static int c_select(void) { fd_set s; FD_ZERO(&s); FD_SET(rd[0], &s); struct timeval t = {2, 0}; return select(rd[0] + 1, &s, NULL, NULL, &t); }
+static int c_pselect(void) { fd_set s; FD_ZERO(&s); FD_SET(rd[0], &s); struct timespec t = {2, 0}; return pselect(rd[0] + 1, &s, NULL, NULL, &t, NULL); }
+static int c_epoll(void) { struct epoll_event e; int f = epoll_create1(0), r = epoll_wait(f, &e, 1, 2000), er = errno; close(f); errno = er; return r; }
+static int c_nanosleep(void) { struct timespec t = {2, 0}; return nanosleep(&t, NULL); }
+static int c_clock_nanosleep(void) { struct timespec t = {2, 0}; errno = clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL); return errno ? -1 : 0; }
+static int c_absolute(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); t.tv_sec += 2; errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL); return errno ? -1 : 0; }
+static int sleeper(void *p) { (void)p; wait_ms(300); return 5; }
 static int c_wait4(void) { int st; return waitpid(-1, &st, __WALL) > 0 ? st : -1; }
 static int c_waitid(void) { siginfo_t i; return waitid(P_ALL, 0, &i, WEXITED) == 0 ? i.si_status : -1; }
 static int c_pause(void) { return pause(); }
 static int c_sigsuspend(void) { sigset_t s; sigemptyset(&s); return sigsuspend(&s); }
-static int c_sigtimedwait(void) { sigset_t s; sigemptyset(&s); sigaddset(&s, SIGUSR2); struct timespec t = {0, 150000000}; return sigtimedwait(&s, NULL, &t); }
+static int c_sigtimedwait(void) { sigset_t s; sigemptyset(&s); sigaddset(&s, SIGUSR2); struct timespec t = {2, 0}; return sigtimedwait(&s, NULL, &t); }
 static int c_flock(void) { int f = open("lock", O_RDWR | O_CREAT, 0600); int r = flock(f, LOCK_EX), e = errno; close(f); errno = e; return r; }
 static int c_setlkw(void) { int f = open("lock", O_RDWR | O_CREAT, 0600); struct flock l = {.l_type = F_WRLCK}; int r = fcntl(f, F_SETLKW, &l), e = errno; close(f); errno = e; return r; }
 static int c_open_fifo(void) { return open("fifo", O_RDONLY); }
-static int c_futex(void) { int w = 0; struct timespec t = {0, 150000000}; return syscall(SYS_futex, &w, 0, 0, &t, NULL, 0); }
+static int c_futex(void) { int w = 0; struct timespec t = {2, 0}; return syscall(SYS_futex, &w, 0, 0, &t, NULL, 0); }
 static int locker(void *p)
 {
 	(void)p;
@@ -40,7 +40,7 @@ static int locker(void *p)
 	struct flock l = {.l_type = F_WRLCK};
 	flock(f, LOCK_EX), fcntl(f, F_SETLK, &l);
 	MUST(write(rd[1], "L", 1));
-	wait_ms(250);
+	wait_ms(300);
 	return 0;
 }
 static const struct { const char *name; int (*call)(void); } calls[] = {
@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 			if (restarts_for_ever) {
 				pid_t me = getpid();
 				if ((rescue = MUST(fork())) == 0) {
-					wait_ms(160);
+					wait_ms(300);
 					kill(me, SIGUSR1);
 					_exit(0);
 				}
