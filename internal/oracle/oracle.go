@@ -14,7 +14,10 @@
 // A run that does not end in time is killed, with stacks of the supervisors and the kernel's view of every process
 // of the run in the failure message.
 //
-// Nothing here knows how Homing works; it knows the command line and the report only.
+// [Suite.RunMoved] is the same for a program that is moved at random among home and two nodes for as long as it runs.
+// Besides, no move may fail, and the nodes must hold no more afterwards than before: descriptors, processes, mounts, files.
+//
+// Nothing here knows how Homing works; it knows the command line, the report, and the supervisors' socket.
 package oracle
 
 import (
@@ -27,6 +30,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"homing/node"
 )
 
 // A Case is one behaviour, to be shown native and away.
@@ -89,7 +94,7 @@ func (u User) credential() *syscall.Credential {
 // A Place is where programs compute. The zero Place is home: the program runs natively.
 type Place struct {
 	Lab  *Lab
-	Node string
+	Node string // node.AtHome: by homing, but at home
 }
 
 func (p Place) String() string {
@@ -104,7 +109,11 @@ func (p Place) argv(argv []string) []string {
 	if p.Lab == nil {
 		return argv
 	}
-	return append([]string{p.Lab.homing, "run", "--on", p.Node, "--"}, argv...)
+	run := []string{p.Lab.homing, "run", "--on", p.Node, "--"}
+	if p.Node == node.AtHome {
+		run = []string{p.Lab.homing, "run", "--"}
+	}
+	return append(run, argv...)
 }
 
 // A Suite shares a directory, the binary under test and one lab for each user among many cases.
@@ -115,6 +124,8 @@ type Suite struct {
 	EachLab bool
 	// Delay is the one-way delay between home and nodes, such as 2ms: other orders of events than on one machine.
 	Delay string
+
+	Moves Moves // by RunMoved
 
 	labs map[User]*Lab
 }
@@ -172,8 +183,8 @@ func (s *Suite) lab(u User) (lab *Lab, done func() (*Report, error), err error) 
 	return lab, func() (*Report, error) { return nil, nil }, nil
 }
 
-// Run shows one case natively and away, and fails t where they differ.
-func (s *Suite) Run(t *testing.T, u User, c Case) {
+// prepare skips a case that cannot run here, and chooses its directory and its mark.
+func (s *Suite) prepare(t *testing.T, u User, c Case) (dir, mark string) {
 	t.Helper()
 	for _, p := range c.Needs {
 		if _, err := exec.LookPath(p); err != nil {
@@ -190,10 +201,14 @@ func (s *Suite) Run(t *testing.T, u User, c Case) {
 	if err := makeDir(base, u); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(base, strings.ReplaceAll(c.Name, "/", "-"))
-	defer os.RemoveAll(dir)
+	return filepath.Join(base, strings.ReplaceAll(c.Name, "/", "-")), newMark()
+}
 
-	mark := newMark()
+// Run shows one case natively and away, and fails t where they differ.
+func (s *Suite) Run(t *testing.T, u User, c Case) {
+	t.Helper()
+	dir, mark := s.prepare(t, u, c)
+	defer os.RemoveAll(dir)
 	native, err := s.runAt(Place{}, u, c, dir, mark)
 	if err != nil {
 		t.Fatalf("the native run, which is the measure, failed: %v", err)

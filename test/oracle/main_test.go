@@ -1,7 +1,8 @@
 // Package oracle_test runs the oracle's cases: victims of testdata, and programs people use.
 //
 // The binary under test is $HOMING, or is built here. ORACLE=native checks only that the cases themselves are
-// deterministic natively (`-count=20`), without homing. ORACLE_DELAY=2ms puts the nodes that far away.
+// deterministic natively (`-count=20`), without homing. ORACLE_DELAY=2ms puts the nodes that far away. ORACLE_SEED, which a
+// failure tells, makes the same random choices again.
 package oracle_test
 
 import (
@@ -43,7 +44,11 @@ func run(m *testing.M) (code int, err error) {
 			err = cerr
 		}
 	}()
-	return m.Run(), nil
+	code = m.Run()
+	if moves := &suite.Moves; moves.Moved() > 0 {
+		fmt.Println(moves)
+	}
+	return code, nil
 }
 
 // binary is the homing to test: the one named, or one built now.
