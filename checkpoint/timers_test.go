@@ -79,4 +79,25 @@ func TestTimers(t *testing.T) {
 	}
 	v.line()
 	v.end()
+
+	// Another process gets them, too.
+	w := startVictim(t, "actions")
+	w.line()
+	timers.POSIX = slices.DeleteFunc(timers.POSIX, func(m Timer) bool { return m.Notify&sigevThreadID != 0 })
+	timers.POSIX[0].ID = 0
+	w.stopped(func(_ []int, body *tracer.Body) error {
+		if err := timers.Restore(w.pid, body, func(home int) int { return home }); err != nil {
+			return err
+		}
+		got, err := CaptureTimers(w.pid, w.pid, body, func(here int) int { return here })
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(got.POSIX, func(a, b Timer) int { return a.ID - b.ID })
+		if len(got.POSIX) != 2 || got.POSIX[0].ID != 0 || got.POSIX[1].ID != 1 || got.POSIX[0].Left[2] < 900 {
+			t.Errorf("restored %+v, got %+v", timers, got)
+		}
+		return nil
+	})
+	w.end()
 }
