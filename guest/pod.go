@@ -56,7 +56,6 @@ type pod struct {
 
 	ahead    int64 // home's CLOCK_MONOTONIC against this node's, ns
 	init     int   // first process, as numbered here
-	initCmd  *exec.Cmd
 	listener int
 	vdso     []linux.Mapping
 	acct     accounts
@@ -159,7 +158,8 @@ func (p *pod) startInit(req protocol.PodOpenRequest) error {
 	if err != nil {
 		return fmt.Errorf("start the first process in new namespaces: %w", err)
 	}
-	p.initCmd, p.init = cmd, cmd.Process.Pid
+	p.init = cmd.Process.Pid
+	_ = cmd.Process.Release() // its end is the tracer's to see, and its descriptor nobody's
 	line, err := io.ReadAll(io.LimitReader(status, 256))
 	if err != nil || string(line) != "ok" {
 		p.killInit()
