@@ -574,7 +574,7 @@ func (s *Supervisor) become(d *departing, to *site) error {
 	if err := s.empty(leader.th, d.img.Image.Layout.ArgStart, d.maps); err != nil {
 		return err
 	}
-	p.visits.Add(1) // the tracer sees its end from now on
+	p.native.Store(false) // the tracer sees its end from now on
 	p.at.Store(to)
 	p.setState(away)
 	p.moves.Add(1)

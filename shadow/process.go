@@ -34,7 +34,9 @@ type process struct {
 	at      atomic.Pointer[site] // where its guest is, or was last; nil: it never left
 	stub    uint64               // where the stub is mapped in the shadow
 	arena   uint64               // where the arena is
-	visits  atomic.Uint64        // times it came home
+	native  atomic.Bool          // at home, and not traced
+	watched atomic.Bool          // somebody waits for its end, see watch
+	ended   atomic.Bool          // its watcher has seen its end
 	limits  map[int]timeLimit    // tracer's thread: of the calls that its threads came home with
 	moves   atomic.Int32         // for `homing ps`
 	keep    linux.Range          // stack pages with argv and environment

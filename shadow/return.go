@@ -485,16 +485,27 @@ func (s *Supervisor) detach(tid int, info *signals.Info) error {
 
 // watch notices the end of a process at home.
 func (s *Supervisor) watch(p *process) {
+	p.native.Store(true)
+	if !p.watched.Swap(true) { // once for all its visits
+		s.watchEnd(p)
+	}
+	if p.ended.Load() {
+		s.processEnded(p)
+	}
+}
+
+// watchEnd waits for the end of a process; while it is traced the tracer sees it.
+func (s *Supervisor) watchEnd(p *process) {
 	pfd, err := unix.PidfdOpen(p.pid, 0)
-	if err != nil {
-		s.processEnded(p) // ended already
+	if err != nil { // ended already
+		p.ended.Store(true)
 		return
 	}
-	visit := p.visits.Add(1)
 	go func() {
 		defer unix.Close(pfd)
 		_, _ = linux.Poll([]unix.PollFd{{Fd: int32(pfd), Events: unix.POLLIN}}, -1)
-		if p.visits.Load() == visit && p.getState() == home { // else the tracer sees its end
+		p.ended.Store(true)
+		if p.native.Load() {
 			s.processEnded(p)
 		}
 	}()
