@@ -170,22 +170,43 @@ func (c *Copy) compare(e *encoder, at int64, now []byte) {
 		was = new(page)
 		c.base[n] = was
 	}
-	for i := 0; i < len(now); {
-		if now[i] == old[i] {
-			i++
-			continue
-		}
-		j := i + 1
-		for j < len(now) && now[j] != old[j] {
-			j++
-		}
+	for i := same(now, old, 0); i < len(now); {
+		j := differ(now, old, i)
 		e.add(at+int64(i), now[i:j])
-		i = j
+		i = same(now, old, j)
 	}
 	copy(was[:], now)
 	if *was == zeros {
 		delete(c.base, n)
 	}
+}
+
+// same returns how far a and b agree from i on: an index behind it.
+func same(a, b []byte, i int) int {
+	for ; i+8 <= len(a); i += 8 {
+		if binary.LittleEndian.Uint64(a[i:]) != binary.LittleEndian.Uint64(b[i:]) {
+			break
+		}
+	}
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// differ returns how far a and b differ in every byte from i on.
+func differ(a, b []byte, i int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(a); i += 8 {
+		x := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:])
+		if (x-ones)&^x&tops != 0 { // a byte of x is 0
+			break
+		}
+	}
+	for i < len(a) && a[i] != b[i] {
+		i++
+	}
+	return i
 }
 
 // encoder builds changes.
