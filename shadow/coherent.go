@@ -36,7 +36,7 @@ var fileCalls = map[uint32]fileCall{
 // was stored before is seen by it, and what it writes is seen after it.
 func (s *Supervisor) executeFile(th *thread, call *syscallfwd.Call) (int64, bool) {
 	if tells(call) {
-		s.tellOthers()
+		s.tellOthers(false)
 	}
 	c, ok := fileCalls[call.NR]
 	if !ok || s.shared.count.Load() == 0 {

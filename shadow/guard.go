@@ -112,12 +112,13 @@ func tells(call *syscallfwd.Call) bool {
 const maxTold = 256 << 10
 
 // tellOthers makes home's copies right before a call that others may learn from.
-func (s *Supervisor) tellOthers() {
-	if s.shared.unguarded.Load() == 0 {
+// That a process ends can be what they wait for to attach a segment, too.
+func (s *Supervisor) tellOthers(ends bool) {
+	if s.shared.unguarded.Load() == 0 && (!ends || s.shared.count.Load() == 0) {
 		return
 	}
 	for _, o := range s.awayFiles() {
-		if !o.unguarded() || !o.isSmall() {
+		if _, segment := o.segment(); !o.unguarded() && (!ends || !segment) || !o.isSmall() {
 			continue
 		}
 		if _, err := s.exchange(o, false); err != nil {
@@ -136,6 +137,9 @@ func (o *sharedFile) unguarded() bool {
 func (o *sharedFile) isSmall() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if _, ok := o.segment(); ok {
+		return !o.closed && o.file.Size <= maxTold
+	}
 	var st unix.Stat_t
 	return !o.closed && unix.Fstat(o.fd, &st) == nil && st.Nlink > 0 && st.Size <= maxTold
 }

@@ -359,6 +359,10 @@ func (s *Supervisor) exchange(o *sharedFile, ask bool) (mappers []int, err error
 	go m.Put(o.at.sess, data)()
 	var reply protocol.SharedChanges
 	if err := o.at.sess.Request(ctx, protocol.SharedSync, m, &reply); err != nil {
+		if o.at.sess.Err() != nil {
+			s.log.Error("what programs stored in a shared file is lost with its node", "path", o.file.Path, "node", o.at.name)
+			s.closeShared(o)
+		}
 		return nil, err
 	}
 	if size, err := o.size(); err == nil {
@@ -558,8 +562,8 @@ func (o *sharedFile) named() bool {
 	return !o.closed && unix.Fstat(o.fd, &st) == nil && st.Nlink > 0
 }
 
-// flushNamed makes home's copies right of the files that others can open, when a
-// process ends: that may be all that they wait for; and when the job does.
+// flushNamed makes home's copies right of all files that others can open: the
+// job has ended.
 func (s *Supervisor) flushNamed() {
 	if s.shared.count.Load() == 0 {
 		return
