@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -258,7 +259,8 @@ func CaptureThread(tid int) (Thread, error) {
 	return th, nil
 }
 
-// PendingSignals copies a stopped thread's own or its process's queued signals.
+// PendingSignals copies a stopped thread's own or its process's queued signals,
+// but for those of an instruction that will be made again.
 func PendingSignals(tid int, shared bool) ([]linux.Siginfo, error) {
 	var out []linux.Siginfo
 	var buf [32]linux.Siginfo
@@ -268,10 +270,17 @@ func PendingSignals(tid int, shared bool) ([]linux.Siginfo, error) {
 			return out, fmt.Errorf("read pending signals of thread %d: %w", tid, err)
 		}
 		if n == 0 {
-			return out, nil
+			return slices.DeleteFunc(out, isFault), nil
 		}
 		out = append(out, buf[:n]...)
 	}
+}
+
+// isFault tells whether a queued signal is of an instruction that will be made
+// again when the thread goes on: nothing is lost without it.
+func isFault(si linux.Siginfo) bool {
+	const byKernel = 0 // SI_USER: above it, it was the kernel's finding
+	return signals.Code(&si) > byKernel && tracer.IsFault(unix.Signal(signals.Signo(&si)))
 }
 
 // CaptureInjected completes the state of a stopped thread with what only the

@@ -253,3 +253,20 @@ func TestRemapProcess(t *testing.T) {
 		return errKilled
 	})
 }
+
+// A thread that is stopped when it has just faulted faults again.
+func TestFaults(t *testing.T) {
+	v := startVictim(t, "faults")
+	v.line()
+	for range 150 {
+		v.stopped(func(threads []int, body *tracer.Body) error {
+			for _, tid := range threads {
+				if _, err := body.Inject(tid, []tracer.Call{tracer.C(unix.SYS_GETPID)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	v.end()
+}

@@ -73,10 +73,30 @@ func (b *Body) waitTrap(tid int) error {
 			if err := linux.Cont(tid, 0); err != nil {
 				return fmt.Errorf("resume thread %d: %w", tid, err)
 			}
+		case IsFault(ws.StopSignal()) && b.atTrap(tid):
+			// A fault of the program's was pending. The kernel hands out all of
+			// them with our trap's, blocked or not. The program will make the
+			// same instruction, and fault again.
+			if err := linux.Cont(tid, 0); err != nil {
+				return fmt.Errorf("resume thread %d: %w", tid, err)
+			}
 		default:
 			return fmt.Errorf("thread %d stopped by %v during an injected call", tid, ws.StopSignal())
 		}
 	}
+}
+
+// IsFault tells whether a signal is that of an instruction which was not
+// executed, and will raise it again when it is.
+func IsFault(sig unix.Signal) bool {
+	return sig == unix.SIGSEGV || sig == unix.SIGBUS || sig == unix.SIGILL || sig == unix.SIGFPE
+}
+
+// atTrap tells whether the stub has come to its trap: it is not the stub that
+// has faulted.
+func (b *Body) atTrap(tid int) bool {
+	var r linux.Regs
+	return linux.GetRegs(tid, &r) == nil && r.Rip == b.Stub+stub.Trap+1
 }
 
 // StopLater sends a process the SIGSTOP again that was kept from stopping one of
