@@ -112,6 +112,8 @@ type Action struct{ Handler, Flags, Restorer, Mask uint64 }
 
 // Image is a body without the contents of its pages.
 type Image struct {
+	// Watched: the userfaultfd that watches its memory is ours.
+	Watched bool `json:"-"`
 	PID     int
 	Threads []Thread // the leader first
 	VMAs    []VMA

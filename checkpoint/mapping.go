@@ -113,6 +113,20 @@ func (im *Image) CaptureFlags(pid int, early []linux.MappingFlags) error {
 	return nil
 }
 
+// Unwatched refuses a process whose memory is watched by a userfaultfd of its own.
+func Unwatched(pid int) error {
+	flags, err := linux.ReadMappingFlags(pid)
+	if err != nil {
+		return fmt.Errorf("properties of the mappings of process %d: %w", pid, err)
+	}
+	for _, f := range flags {
+		if f.Flags&linux.VMUserfault != 0 {
+			return fmt.Errorf("memory of process %d at %#x-%#x is watched by a userfaultfd of its own", pid, f.Start, f.End)
+		}
+	}
+	return nil
+}
+
 // applyFlags gives each mapping the flags of that which it is, or was a part of.
 // It tells whether there was one for each.
 func (im *Image) applyFlags(flags []linux.MappingFlags) bool {
@@ -127,6 +141,9 @@ func (im *Image) applyFlags(flags []linux.MappingFlags) bool {
 			continue
 		}
 		v.Flags, v.Key = flags[n].Flags, flags[n].Key
+		if im.Watched {
+			v.Flags &^= linux.VMUserfault
+		}
 		v.GrowsDown = v.Flags&linux.VMGrowsDown != 0
 	}
 	return all

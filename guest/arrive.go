@@ -17,104 +17,11 @@ import (
 // Arriving at this node: bodies are built with all their threads, and stand
 // still until home says that they run here (Run), or elsewhere (Gone).
 
-// arrive serves Arrive.
-func (p *pod) arrive(ctx context.Context, req protocol.ArriveRequest) (any, error) {
-	for {
-		seq := callSeq.Load()
-		if seq >= req.Seq || callSeq.CompareAndSwap(seq, req.Seq) {
-			break
-		}
-	}
-	if err := p.host.admit(len(req.Procs)); err != nil {
-		for i := range req.Procs {
-			p.dropPages(&req.Procs[i])
-		}
-		return nil, err
-	}
-	group := make([]*proc, 0, len(req.Procs))
-	objects := podObjects{}
-	defer objects.close()
-	if err := objects.make(req.Procs); err != nil {
-		return nil, err
-	}
-	for i := range req.Procs {
-		pr, err := p.arriveOne(ctx, &req.Procs[i], objects)
-		if err != nil {
-			for _, m := range group {
-				p.leave(m)
-			}
-			return nil, err
-		}
-		group = append(group, pr)
-	}
-	return protocol.Empty{}, nil
-}
-
-func (p *pod) arriveOne(ctx context.Context, img *protocol.ProcImage, objects podObjects) (*proc, error) {
-	im := &img.Image
-	pages, err := im.MakePages()
-	if err == nil && img.Bulk != 0 {
-		err = p.sess.BulkRecv(ctx, img.Bulk, pages)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := p.acceptable(im); err != nil {
-		return nil, err
-	}
-	if err := im.CheckCPU(); err != nil {
-		return nil, err
-	}
-	files, err := p.filesOf(im)
-	if err != nil {
-		return nil, err
-	}
-	for id, fd := range objects {
-		files[objectFile(im, id)] = fd
-	}
-	var leader *thread
-	if doErr := p.tr.Do(func() {
-		if leader, err = p.takeBody(im, nil); err != nil {
-			return
-		}
-		leader.proc.gen, leader.proc.cpu = img.Gen, im.CPU
-		leader.proc.setArrived(true)
-		leader.held = true
-		leader.files, leader.added = files, map[int]bool{}
-		p.acct.carry(im.PID, img.CPU)
-		p.order.Add(1)
-		err = p.build(leader, im)
-	}); doErr != nil {
-		return nil, doErr
-	}
-	if err == nil {
-		err = im.WritePages(leader.here, pages)
-	}
-	if err == nil {
-		if doErr := p.tr.Do(func() { err = p.restoreThreads(leader, im) }); doErr != nil {
-			return nil, doErr
-		}
-	}
-	if err != nil {
-		if leader != nil {
-			p.leave(leader.proc)
-		}
-		return nil, err
-	}
-	if img.Stopped {
-		_ = p.tr.Do(func() { // ErrClosed: the pod is ending
-			p.standing[img.Gen] = true
-			leader.proc.stopped = true
-		})
-	}
-	return leader.proc, nil
-}
-
 // run serves Run.
 func (p *pod) run(_ context.Context, req protocol.ProcRefs) (any, error) {
 	for _, ref := range req.Procs {
 		pr := p.procOf(ref)
-		if pr == nil || !pr.setArrived(false) {
+		if pr == nil {
 			continue // it has ended
 		}
 		pr.setLoading(false)
@@ -126,7 +33,7 @@ func (p *pod) run(_ context.Context, req protocol.ProcRefs) (any, error) {
 
 // restoreThreads makes the threads of an image beside its leader and gives all
 // their states; they stand still. Tracer's thread.
-func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image) error {
+func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image, filled bool) error {
 	p.order.Load()
 	threads := []*thread{leader}
 	for i := range im.Threads[1:] {
@@ -136,16 +43,21 @@ func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image) error {
 		}
 		threads = append(threads, th)
 	}
-	if err := im.RestoreLocks(leader.here, p.body(), true); err != nil {
+	if err := im.RestoreLocks(leader.here, p.body(), filled); err != nil {
 		return err
 	}
-	if err := im.Timers.Restore(leader.here, p.body()); err != nil {
+	if err := im.Timers.Restore(leader.here, p.body(), func(home int) int {
+		for _, th := range threads {
+			if th.tid == home {
+				return th.here
+			}
+		}
+		return leader.here
+	}); err != nil {
 		p.log.Warn("timers did not come along", "pid", im.PID, "err", err)
 	}
 	leader.proc.mu.Lock()
-	for _, t := range im.Timers.POSIX {
-		leader.proc.timers.made = max(leader.proc.timers.made, t.ID-firstCPUTimer+1)
-	}
+	leader.proc.timers.came(im.Timers.POSIX)
 	leader.proc.mu.Unlock()
 	for i, th := range threads {
 		t := &im.Threads[i]
@@ -226,23 +138,28 @@ func (p *pod) cloneThread(leader *thread, tid int) (*thread, error) {
 // arrive together share.
 type podObjects map[uint64]int
 
-func (o podObjects) make(procs []protocol.ProcImage) error {
-	sizes := map[uint64]uint64{}
-	for i := range procs {
-		for _, v := range procs[i].Image.VMAs {
-			if v.Object != 0 && v.End > v.Start {
-				sizes[v.Object] = max(sizes[v.Object], v.Offset+v.End-v.Start)
+// make makes the objects that an image maps, or makes room in them.
+func (o podObjects) make(im *checkpoint.Image) error {
+	for _, v := range im.VMAs {
+		if v.Object == 0 {
+			continue
+		}
+		fd, ok := o[v.Object]
+		if !ok {
+			var err error
+			if fd, err = unix.MemfdCreate(checkpoint.SharedName, unix.MFD_CLOEXEC); err != nil {
+				return fmt.Errorf("shared memory: %w", err)
 			}
+			o[v.Object] = fd
 		}
-	}
-	for id, size := range sizes {
-		fd, err := unix.MemfdCreate(checkpoint.SharedName, unix.MFD_CLOEXEC)
-		if err != nil {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
 			return fmt.Errorf("shared memory: %w", err)
 		}
-		o[id] = fd
-		if err := unix.Ftruncate(fd, int64(size)); err != nil {
-			return fmt.Errorf("shared memory: %w", err)
+		if size := int64(v.Offset + v.End - v.Start); size > st.Size {
+			if err := unix.Ftruncate(fd, size); err != nil {
+				return fmt.Errorf("shared memory: %w", err)
+			}
 		}
 	}
 	return nil

@@ -83,7 +83,7 @@ func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	if expected {
 		return
 	}
-	reason := "ended"
+	reason := "ended with status " + itoa(ws.ExitStatus())
 	if ws.Signaled() {
 		reason = "killed by " + unix.SignalName(ws.Signal()) + " (out of memory on the node?)"
 	}

@@ -117,6 +117,8 @@ func (h *Host) Serve(sess *kkc.Session) {
 	async(sess, protocol.Stop, p.onStop)
 	async(sess, protocol.Continue, p.onContinue)
 	async(sess, protocol.Core, p.onCore)
+	transaction(sess, protocol.MoveOpen, p.openMove)
+	transaction(sess, protocol.MoveDrop, p.dropMove)
 	transaction(sess, protocol.Take, p.take)
 	transaction(sess, protocol.Thaw, p.thawed)
 	transaction(sess, protocol.Gone, p.gone)

@@ -229,8 +229,34 @@ func (p *pod) build(th *thread, im *checkpoint.Image) error {
 	if err != nil {
 		return err
 	}
-	place := &checkpoint.Place{
-		TID: here, Body: p.body(),
+	place := p.place(th, im, maps)
+	if err := im.RestoreMemory(place); err != nil {
+		return err
+	}
+	p.beginPeaks(th.proc)
+	return p.finishBuild(th, im, place)
+}
+
+// rebuild changes a body under construction, whose mappings are those of another
+// image of its process, to this one. It returns what is mapped anew. Tracer's
+// thread.
+func (p *pod) rebuild(th *thread, im, built *checkpoint.Image) ([]linux.Range, error) {
+	maps, err := linux.Mappings(th.here)
+	if err != nil {
+		return nil, err
+	}
+	place := p.place(th, im, maps)
+	fresh, err := im.Remap(place, built)
+	if err != nil {
+		return nil, err
+	}
+	return fresh, p.finishBuild(th, im, place)
+}
+
+// place describes a body to who rebuilds its memory.
+func (p *pod) place(th *thread, im *checkpoint.Image, maps []linux.Mapping) *checkpoint.Place {
+	return &checkpoint.Place{
+		TID: th.here, Body: p.body(),
 		Keep:     []linux.Range{{Start: stubAddr, End: stubEnd}},
 		VDSO:     vdsoOf(maps),
 		OpenFile: func(i int) (int, []tracer.Call, error) { return i, nil, nil }, // see addFile
@@ -242,12 +268,11 @@ func (p *pod) build(th *thread, im *checkpoint.Image) error {
 			return []tracer.Call{tracer.C(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), unix.MAP_SHARED|unix.MAP_FIXED, uint64(fd), v.Offset)}, true
 		},
 	}
-	if err := im.RestoreMemory(place); err != nil {
-		return err
-	}
-	p.beginPeaks(th.proc)
+}
+
+func (p *pod) finishBuild(th *thread, im *checkpoint.Image, place *checkpoint.Place) error {
 	if len(th.files) > 0 {
-		if _, err := place.Body.Inject(here, []tracer.Call{tracer.C(unix.SYS_CLOSE_RANGE, 0, uint64(^uint32(0)), 0)}); err != nil {
+		if _, err := place.Body.Inject(th.here, []tracer.Call{tracer.C(unix.SYS_CLOSE_RANGE, 0, uint64(^uint32(0)), 0)}); err != nil {
 			return err
 		}
 	}

@@ -85,6 +85,9 @@ func (p *pod) trapped(n *linux.Notif) {
 		if th != nil && n.NR == unix.SYS_MMAP {
 			p.addFile(th, n)
 		}
+		if th != nil && n.NR == unix.SYS_IOCTL && n.Args[0] == deviceFile {
+			p.addDevice(th, n)
+		}
 		p.pass(n.ID)
 		return
 	}
@@ -134,6 +137,13 @@ func (p *pod) addFile(th *thread, n *linux.Notif) {
 		return
 	}
 	th.added[i] = true
+}
+
+// addDevice gives an injected ioctl the device that it is made on.
+func (p *pod) addDevice(th *thread, n *linux.Notif) {
+	if err := linux.NotifAddFD(p.listener, n.ID, th.device, deviceFile); err != nil {
+		p.log.Error("give a device to a body", "err", err)
+	}
 }
 
 // route decides who serves a trapped call.

@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homing/checkpoint"
+	"homing/checkpoint/transfer"
+	"homing/internal/carry"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
@@ -39,54 +41,160 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	if pr == nil {
 		return nil, fmt.Errorf("process %d is not on this node", req.PID)
 	}
-	frozen := linux.Clock(unix.CLOCK_MONOTONIC)
-	group, err := p.freezeGroup(ctx, pr)
+	m, conn, err := p.sending(ctx, &req)
 	if err != nil {
-		p.thaw(group)
 		return nil, err
 	}
-	reply := protocol.TakeReply{Frozen: frozen}
-	var pages [][]byte
-	for _, m := range group {
-		im, err := p.capture(m)
-		if err != nil {
-			p.thaw(group)
-			return nil, err
-		}
-		buf := make([]byte, im.PageBytes())
-		if err := im.ReadPages(m.body, buf); err != nil {
-			p.thaw(group)
-			return nil, fmt.Errorf("read memory: %w", err)
-		}
-		img := protocol.ProcImage{Image: *im, Gen: m.gen, CPU: p.total(m)}
-		if len(buf) > 0 {
-			img.Bulk = p.sess.NextBulkID()
-		}
-		reply.Procs = append(reply.Procs, img)
-		pages = append(pages, buf)
+	if err := pr.complete(ctx); err != nil {
+		m.close()
+		return nil, err
+	}
+	t := &taking{pod: p, pr: pr}
+	if t.early, err = checkpoint.EarlyFlags(pr.body); err != nil {
+		m.close()
+		return nil, err
+	}
+	s := &carry.Sender{
+		Want: transfer.Strategy(req.Strategy), Alone: len(p.family(pr)) == 1, PID: pr.body,
+		Hidden:  []linux.Range{{Start: stubAddr, End: stubEnd}},
+		Options: transfer.Options{Rate: req.Rate},
+		Conditions: transfer.Conditions{
+			Bytes: checkpoint.PrivateBytes(pr.body), Bandwidth: req.Bandwidth, Track: because(req.Track), Fault: because(req.Fault),
+		},
+		Userfault: t.userfault,
+		Sketch:    func() (*protocol.ProcImage, error) { return p.sketch(pr) },
+		Freeze:    t.freeze,
+	}
+	sent, err := s.Send(ctx, conn)
+	if err != nil {
+		m.close()
+		p.thaw(t.group)
+		return nil, err
+	}
+	reply := protocol.TakeReply{Procs: t.procs, Strategy: string(sent.Strategy), Note: sent.Note, Bandwidth: sent.Bandwidth, Rounds: protocol.RoundsOf(sent.Rounds)}
+	if sent.Serve != nil {
+		reply.Lazy = true
+		pr.draining = make(chan struct{})
+		go func() {
+			defer close(pr.draining)
+			if _, err := sent.Serve(m.ctx); err != nil {
+				p.log.Warn("memory left behind was not fetched", "pid", pr.pid, "err", err)
+			}
+			m.close()
+		}()
+	} else {
+		m.close()
 	}
 	p.out.Flush() // what was said of signals before must be known at home
-	go func() {
-		for i, img := range reply.Procs {
-			if img.Bulk != 0 && p.sess.BulkSend(img.Bulk, pages[i]) != nil {
-				return // the session has ended, and with it the pod
-			}
-		}
-	}()
+	reply.Frozen = int64(time.Since(t.began))
 	return reply, nil
 }
 
-// refs finds processes that home names, all or none.
-func (p *pod) refs(refs []protocol.ProcRef) ([]*proc, error) {
-	var group []*proc
-	for _, ref := range refs {
-		pr := p.procOf(ref)
-		if pr == nil {
-			return nil, fmt.Errorf("process %d is not on this node", ref.PID)
-		}
-		group = append(group, pr)
+func because(why string) error {
+	if why == "" {
+		return nil
 	}
-	return group, nil
+	return errors.New(why)
+}
+
+// taking is a Take being served.
+type taking struct {
+	pod     *pod
+	pr      *proc
+	group   []*proc
+	procs   []protocol.ProcImage
+	early   []linux.MappingFlags
+	began   time.Time
+	watched bool // by us
+}
+
+// freeze stops the processes and describes them.
+func (t *taking) freeze(ctx context.Context) ([]carry.Frozen, error) {
+	p := t.pod
+	t.began = time.Now()
+	var err error
+	if t.group, err = p.freezeGroup(ctx, t.pr); err != nil {
+		return nil, err
+	}
+	var out []carry.Frozen
+	live, found := false, checkpoint.Found{}
+	for _, m := range t.group {
+		early := t.early
+		if m != t.pr {
+			early = nil
+		}
+		im, err := p.capture(m, early, found, t.watched && m == t.pr)
+		if err != nil {
+			return nil, err
+		}
+		img := &protocol.ProcImage{Image: *im, Gen: m.gen, CPU: p.total(m)}
+		out = append(out, carry.Frozen{PID: m.body, Proc: img, Eager: carry.Eager(im)})
+		bare := *img
+		bare.Image.Pages = nil
+		t.procs = append(t.procs, bare)
+		for _, f := range im.Files {
+			live = live || f.Live
+		}
+	}
+	if live {
+		if err := p.sess.Request(ctx, protocol.Settle, protocol.SettleRequest{Procs: t.procs}, &protocol.Empty{}); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// userfault makes a userfaultfd in the running process, to see what it writes:
+// one of its threads stops for a moment.
+func (t *taking) userfault() (u transfer.Userfault, err error) {
+	p := t.pod
+	ths := p.threadsOf(t.pr)
+	if len(ths) == 0 {
+		return u, unix.ESRCH
+	}
+	if err := checkpoint.Unwatched(t.pr.body); err != nil {
+		return u, err
+	}
+	if doErr := p.tr.Do(func() { u, err = p.borrow(ths[0]) }); doErr != nil {
+		return u, doErr
+	}
+	t.watched = err == nil
+	return u, err
+}
+
+// borrow makes a userfaultfd in a body through a thread that runs, or stands in
+// a local call. Tracer's thread.
+func (p *pod) borrow(th *thread) (u transfer.Userfault, err error) {
+	th.mu.Lock()
+	calling := th.calling
+	th.mu.Unlock()
+	if calling || th.held || th.vfork != nil {
+		return u, errors.New("its first thread waits for home")
+	}
+	if err := linux.Interrupt(th.here); err != nil {
+		return u, err
+	}
+	if err := p.waitStop(th.here); err != nil {
+		return u, err
+	}
+	held, err := tracer.Hold(th.here)
+	if err != nil {
+		return u, err
+	}
+	th.injecting.Store(true)
+	if _, err = tracer.BlockSignals(th.here); err == nil {
+		u, err = p.userfault(th, true)
+	}
+	th.injecting.Store(false)
+	if e := held.Release(p.tr); e != nil && err == nil {
+		err = e
+	}
+	if th.proc.standsStill() {
+		th.held = true
+		return u, err
+	}
+	p.cont(th, 0)
+	return u, err
 }
 
 // thawed serves Thaw.
@@ -128,7 +236,15 @@ func (p *pod) leave(pr *proc) {
 		}
 	}
 	p.mu.Unlock()
-	_ = unix.Kill(pr.body, unix.SIGKILL) // ESRCH: gone already
+	pr.stopPulling()
+	if pr.draining == nil {
+		_ = unix.Kill(pr.body, unix.SIGKILL) // ESRCH: gone already
+		return
+	}
+	go func() { // what it has left here is fetched as it is needed
+		<-pr.draining
+		_ = unix.Kill(pr.body, unix.SIGKILL) // ESRCH: gone already
+	}()
 }
 
 // freezeGroup stops a process and those that share memory with it. What it has
@@ -342,18 +458,19 @@ func (p *pod) dropLane(th *thread) {
 // thaw lets processes that were to leave run on.
 func (p *pod) thaw(group []*proc) {
 	for _, pr := range group {
-		pr.mu.Lock()
-		pr.freezing = false
-		pr.mu.Unlock()
 		p.goOn(pr)
 	}
 }
 
-// goOn lets the threads of a process that stands still run on: those that were
+// goOn lets the threads of a process that stands still, because it was to leave
+// or has arrived, run on: those that were
 // taken out of a call attach to it again.
 func (p *pod) goOn(pr *proc) {
 	again := map[*thread]linux.Notif{}
 	_ = p.tr.Do(func() { // ErrClosed: the pod is ending
+		pr.mu.Lock()
+		pr.freezing, pr.arrived = false, false
+		pr.mu.Unlock()
 		for _, th := range p.threadsOf(pr) {
 			th.mu.Lock()
 			th.freezing = false
@@ -478,10 +595,10 @@ func (p *pod) respondStanding(id uint64, ret int64) bool {
 }
 
 // capture makes the image of a process that stands still.
-func (p *pod) capture(pr *proc) (*checkpoint.Image, error) {
-	im := &checkpoint.Image{PID: pr.pid, CPU: pr.cpu, Actions: map[int]checkpoint.Action{}}
+func (p *pod) capture(pr *proc, early []linux.MappingFlags, found checkpoint.Found, watched bool) (*checkpoint.Image, error) {
+	im := &checkpoint.Image{PID: pr.pid, CPU: pr.cpu, Watched: watched, Actions: map[int]checkpoint.Action{}}
 	var err error
-	if doErr := p.tr.Do(func() { err = p.captureThreads(pr, im) }); doErr != nil {
+	if doErr := p.tr.Do(func() { err = p.captureThreads(pr, im, found) }); doErr != nil {
 		return nil, doErr
 	}
 	if err != nil {
@@ -499,7 +616,7 @@ func (p *pod) capture(pr *proc) (*checkpoint.Image, error) {
 		return nil, err
 	}
 	im.Layout.Brk = brk
-	if err := im.CaptureFlags(pr.body, nil); err != nil {
+	if err := im.CaptureFlags(pr.body, early); err != nil {
 		return nil, err
 	}
 	pr.mu.Lock()
@@ -512,7 +629,7 @@ func (p *pod) capture(pr *proc) (*checkpoint.Image, error) {
 	return im, nil
 }
 
-func (p *pod) captureThreads(pr *proc, im *checkpoint.Image) error {
+func (p *pod) captureThreads(pr *proc, im *checkpoint.Image, found checkpoint.Found) error {
 	maps, err := linux.Mappings(pr.body)
 	if err != nil {
 		return err
@@ -524,6 +641,9 @@ func (p *pod) captureThreads(pr *proc, im *checkpoint.Image) error {
 			return err
 		}
 		im.Threads = append(im.Threads, t)
+	}
+	if err := checkpoint.FindShared(p.threadsOf(pr)[0].here, p.body(), maps, found); err != nil {
+		return err
 	}
 	if im.Timers, err = p.captureTimers(pr); err != nil {
 		return err

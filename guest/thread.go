@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"homing/checkpoint"
+	"homing/checkpoint/transfer"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/kkc"
@@ -21,12 +22,15 @@ type proc struct {
 
 	mu       sync.Mutex
 	actions  [65]checkpoint.Action
-	exiting  bool // has said so: its end is no surprise
-	replaced bool // an exec, or the process at home, takes its place
-	loading  bool // its program has not begun: it can still run at home
-	freezing bool // it is about to move: all threads stop
-	arrived  bool // stands still until home says that it runs here
-	sharesVM bool // a vfork child: lives in its parent's memory
+	exiting  bool             // has said so: its end is no surprise
+	replaced bool             // an exec, or the process at home, takes its place
+	loading  bool             // its program has not begun: it can still run at home
+	freezing bool             // it is about to move: all threads stop
+	puller   *transfer.Puller // brings memory that is still elsewhere; see pull
+	pulled   chan struct{}    // closed when it has
+	draining chan struct{}    // set by Take, closed when what was left here has gone
+	arrived  bool             // stands still until home says that it runs here
+	sharesVM bool             // a vfork child: lives in its parent's memory
 	timers   cpuTimers
 
 	timerSignals timerSignals
@@ -68,7 +72,11 @@ func (p *proc) isFreezing() bool {
 
 // standsStill tells whether a thread that stops is to be left standing. Tracer's
 // thread.
-func (p *proc) standsStill() bool { return p.stopped || p.parked || p.isFreezing() }
+func (p *proc) standsStill() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stopped || p.parked || p.freezing || p.arrived
+}
 
 // action returns a signal's disposition.
 func (p *proc) action(sig int) checkpoint.Action {
@@ -93,6 +101,7 @@ type thread struct {
 	// next handler turns into EINTR or not. See undisturbed.
 	restarting atomic.Bool
 	exiting    atomic.Bool // has called exit
+	device     int         // for an injected ioctl: /dev/userfaultfd here; see addDevice
 	files      map[int]int // number in the image → descriptor here
 	added      map[int]bool
 	// mapped is the descriptor which the last trapped call mapped, plus 1; 0 if

@@ -63,6 +63,10 @@ func (s *Supervisor) serveExec(th *thread, call *syscallfwd.Call, reply *syscall
 	s.setMask(th, mask)
 	th.exec = nil
 	ret, gone := s.execute(th, call)
+	if ret == -int64(unix.ETXTBSY) && !gone && s.shared.count.Load() > 0 {
+		s.sweepShared() // it may be us who have it open
+		ret, gone = s.execute(th, call)
+	}
 	if th.exec == nil {
 		if !gone {
 			s.restoreMask(th)

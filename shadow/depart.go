@@ -1,14 +1,12 @@
 package shadow
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,15 +25,16 @@ import (
 type departing struct {
 	p       *process
 	family  []int              // all that leave together
+	found   checkpoint.Found   // of what they share
 	threads []*departingThread // the leader first
 	img     protocol.ProcImage
-	pages   []byte
 	maps    []linux.Mapping
 	booted  bool                 // stub and arena are mapped
 	early   []linux.MappingFlags // nil, or read before it stood still
 	ignored uint64
 	caught  uint64
-	fds     uint64 // signals that its signalfds read
+	left    *residue // what it has left behind
+	fds     uint64   // signals that its signalfds read
 }
 
 type departingThread struct {
@@ -43,79 +42,6 @@ type departingThread struct {
 	held    *tracer.Held
 	swallow []signals.Info // signals that came while it was being stopped
 	rseq    linux.Rseq
-}
-
-// depart moves a process at home, and those that share memory with it, to a node.
-func (m *move) depart(ctx context.Context, pid int) error {
-	s := m.s
-	pids, err := s.homeFamily(pid)
-	if err != nil {
-		return err
-	}
-	for _, pid := range pids {
-		if err := movable(pid); err != nil {
-			return err
-		}
-	}
-	start := time.Now()
-	var group []*departing
-	var capErr error
-	if err := s.tr.Do(func() {
-		for _, pid := range pids {
-			d, err := s.seize(pid)
-			if d != nil {
-				group = append(group, d)
-			}
-			if err != nil {
-				capErr = err
-				return
-			}
-		}
-		for _, d := range group {
-			d.family = pids
-			if capErr = s.capture(d); capErr != nil {
-				return
-			}
-		}
-	}); err != nil {
-		return err
-	}
-	if capErr == nil {
-		capErr = s.sendOut(ctx, m.to, group)
-	}
-	var refs protocol.ProcRefs
-	if err := s.tr.Do(func() {
-		if capErr != nil {
-			for _, d := range group {
-				s.undo(d)
-			}
-			return
-		}
-		for _, d := range group {
-			refs.Procs = append(refs.Procs, d.p.ref())
-			capErr = s.become(d, m.to)
-			if capErr != nil {
-				return
-			}
-		}
-	}); err != nil {
-		return err
-	}
-	if capErr != nil {
-		s.sharedStays()
-		return gone(pid, capErr)
-	}
-	s.sharedLeft()
-	s.tellNode(m.to, protocol.Run, refs)
-	freeze := time.Since(start)
-	m.report.Freeze = max(m.report.Freeze, freeze)
-	m.report.From = Home
-	for _, d := range group {
-		m.report.PIDs = append(m.report.PIDs, d.p.pid)
-		m.report.Bytes += uint64(len(d.pages))
-	}
-	m.report.Pages = m.report.Bytes / checkpoint.PageSize
-	return nil
 }
 
 // homeFamily lists the processes at home that share anonymous memory with pid,
@@ -378,6 +304,9 @@ func (s *Supervisor) capture(d *departing) error {
 			return err
 		}
 	}
+	if err := checkpoint.FindShared(leader.th.tid, s.body(leader.th), maps, d.found); err != nil {
+		return err
+	}
 	hidden := []linux.Range{{Start: p.stub, End: p.arena + arenaSize}}
 	if err := im.CaptureMemory(p.pid, maps, hidden, resolve); err != nil {
 		return err
@@ -387,6 +316,9 @@ func (s *Supervisor) capture(d *departing) error {
 	}
 	im.Layout.Brk = brk
 	if err := im.CaptureFlags(p.pid, d.early); err != nil {
+		return err
+	}
+	if im.Timers, err = checkpoint.CaptureTimers(p.pid, p.pid, s.body(leader.th), func(here int) int { return here }); err != nil {
 		return err
 	}
 	if err := im.CaptureLimits(p.pid); err != nil {
@@ -400,8 +332,7 @@ func (s *Supervisor) capture(d *departing) error {
 	d.ignored = (signals.DefaultIgnored | st.SigIgn) &^ st.SigCgt
 	d.fds = signalDescriptors(p.pid)
 	d.maps = maps
-	d.pages = make([]byte, im.PageBytes())
-	return im.ReadPages(p.pid, d.pages)
+	return nil
 }
 
 // staysHere refuses a mapping of memory that is shared with a device or with
@@ -536,19 +467,9 @@ func signalDescriptors(pid int) uint64 {
 	return set
 }
 
-// sendOut builds the processes at the node.
-func (s *Supervisor) sendOut(ctx context.Context, to *site, group []*departing) error {
-	procs := make([]protocol.ProcImage, len(group))
-	pages := make([][]byte, len(group))
-	for i, d := range group {
-		procs[i], pages[i] = d.img, d.pages
-	}
-	return s.arrive(ctx, to, procs, pages)
-}
-
 // become turns a seized process, whose guest stands at the node, into a shadow
 // and lets it serve. Tracer's thread.
-func (s *Supervisor) become(d *departing, to *site) error {
+func (s *Supervisor) become(d *departing, to *site, later bool) error {
 	p, leader := d.p, d.threads[0]
 	for _, t := range d.threads {
 		if err := linux.SetOptions(t.th.tid, traceOptions); err != nil {
@@ -558,6 +479,9 @@ func (s *Supervisor) become(d *departing, to *site) error {
 	p.caught, p.wanted, p.ignored = d.caught, 0, d.ignored
 	p.signalfd.Store(d.fds)
 	p.stopped = false
+	if err := d.img.Image.Timers.Disarm(leader.th.tid, s.body(leader.th)); err != nil {
+		return err
+	}
 	for _, t := range d.threads {
 		calls := []tracer.Call{
 			tracer.C(unix.SYS_SET_ROBUST_LIST, 0, 24),
@@ -571,8 +495,11 @@ func (s *Supervisor) become(d *departing, to *site) error {
 			return err
 		}
 	}
-	if err := s.empty(leader.th, d.img.Image.Layout.ArgStart, d.maps); err != nil {
-		return err
+	p.keepArguments(d.img.Image.Layout.ArgStart, d.maps)
+	if !later {
+		if err := s.empty(leader.th, d.img.Image.Layout.ArgStart, d.maps); err != nil {
+			return err
+		}
 	}
 	p.native.Store(false) // the tracer sees its end from now on
 	p.at.Store(to)

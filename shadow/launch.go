@@ -250,6 +250,7 @@ func Supervise() error {
 	go s.spin.watch(&s.calls, s.ended)
 	<-s.ended
 	s.homing.Wait()
+	s.flushNamed()
 	return nil
 }
 

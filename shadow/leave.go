@@ -21,6 +21,7 @@ import (
 // execve, or to the launcher.
 func (s *Supervisor) onExec(th *thread) {
 	former := th.tid
+	th.proc.residue = nil // the old program's
 	if msg, err := linux.GetEventMsg(th.tid); err == nil {
 		former = int(msg)
 	}
@@ -210,23 +211,34 @@ func (s *Supervisor) park(th *thread, im *checkpoint.Image, maps []linux.Mapping
 // empty unmaps what is not a shadow's: all but stub and arena, the page with the
 // arguments, and the vDSO. th is one of its threads and stands still.
 func (s *Supervisor) empty(th *thread, argStart uint64, maps []linux.Mapping) error {
-	p := th.proc
+	th.proc.keepArguments(argStart, maps)
+	_, err := s.body(th).Inject(th.tid, checkpoint.Unmap(th.proc.kept(maps)))
+	return err
+}
+
+// keepArguments notes where the page with the arguments is.
+func (p *process) keepArguments(argStart uint64, maps []linux.Mapping) {
 	p.keep = linux.Range{Start: argStart &^ (checkpoint.PageSize - 1)}
-	keep := []linux.Range{{Start: p.stub, End: p.arena + arenaSize}}
 	for _, m := range maps {
 		if p.keep.Start >= m.Start && p.keep.Start < m.End {
 			p.keep.End = m.End
 		}
+	}
+}
+
+// kept is what a shadow keeps.
+func (p *process) kept(maps []linux.Mapping) []linux.Range {
+	keep := []linux.Range{{Start: p.stub, End: p.arena + arenaSize}}
+	if p.keep.End > p.keep.Start {
+		keep = append(keep, p.keep)
+	}
+	for _, m := range maps {
 		switch m.Path {
 		case "[vvar]", "[vvar_vclock]", "[vdso]":
 			keep = append(keep, linux.Range{Start: m.Start, End: m.End})
 		}
 	}
-	if p.keep.End > p.keep.Start {
-		keep = append(keep, p.keep)
-	}
-	_, err := s.body(th).Inject(th.tid, checkpoint.Unmap(keep))
-	return err
+	return keep
 }
 
 // shadowMask is what a shadow thread blocks while it runs our loop.

@@ -123,6 +123,9 @@ func (s *Supervisor) isNative(t processes, pid int) bool {
 	return false
 }
 
+// quietMove is a move that nobody at home has asked for.
+func (s *Supervisor) quietMove() *move { return &move{s: s, progress: func(node.MoveEvent) {}} }
+
 // one moves one process, and those that must come along.
 func (m *move) one(ctx context.Context, pid int) error {
 	s := m.s
@@ -140,9 +143,9 @@ func (m *move) one(ctx context.Context, pid int) error {
 	case at == m.to:
 		return nil
 	case m.to == nil:
-		return m.return_(ctx, p, at)
+		return s.bring(ctx, m, p, at, "recalled")
 	case at == nil:
-		return m.depart(ctx, pid)
+		return m.leave(ctx, pid)
 	default:
 		return m.across(ctx, p, at)
 	}
@@ -151,26 +154,18 @@ func (m *move) one(ctx context.Context, pid int) error {
 // freezeRequest bounds a node's answer to Take; it gives up before.
 const freezeRequest = 60 * time.Second
 
-// take has a node stop processes and hand them over. That is soon over, and is
-// waited for though ctx ends.
-func (s *Supervisor) take(ctx context.Context, p *process, at *site, reason string) (*protocol.TakeReply, protocol.ProcRefs, error) {
-	asked, cancel := context.WithTimeout(at.sess.Context(), freezeRequest)
-	defer cancel()
+// take has a node stop processes and send their memory. If ctx ends meanwhile
+// that is undone.
+func (s *Supervisor) take(ctx context.Context, at *site, req protocol.TakeRequest) (*protocol.TakeReply, protocol.ProcRefs, error) {
 	var reply protocol.TakeReply
-	if err := at.sess.Request(asked, protocol.Take, protocol.TakeRequest{ProcRef: p.ref(), Reason: reason}, &reply); err != nil {
+	if err := at.sess.Request(ctx, protocol.Take, req, &reply); err != nil {
+		if ctx.Err() != nil && at.sess.Err() == nil { // it may have done it, or be doing it
+			s.dropMove(at, req.Move)
+			s.thaw(at, protocol.ProcRefs{Procs: []protocol.ProcRef{req.ProcRef}})
+		}
 		return nil, protocol.ProcRefs{}, err
 	}
-	refs := refsOf(reply.Procs)
-	if err := ctx.Err(); err != nil {
-		for i := range reply.Procs {
-			if id := reply.Procs[i].Bulk; id != 0 {
-				at.sess.BulkDrop(id)
-			}
-		}
-		s.thaw(at, refs)
-		return nil, refs, err
-	}
-	return &reply, refs, nil
+	return &reply, refsOf(reply.Procs), nil
 }
 
 // tellNode makes a request that cannot fail but with the session.
@@ -180,38 +175,6 @@ func (s *Supervisor) tellNode(at *site, typ string, refs protocol.ProcRefs) {
 	if err := at.sess.Request(ctx, typ, refs, &protocol.Empty{}); err != nil {
 		s.log.Debug("node not told", "node", at.name, "type", typ, "err", err)
 	}
-}
-
-// return_ brings a process home.
-func (m *move) return_(ctx context.Context, p *process, at *site) error {
-	start := time.Now()
-	if err := m.s.bring(ctx, p, at, "recalled", &m.report); err != nil {
-		return err
-	}
-	m.report.From = at.name
-	m.report.Freeze = max(m.report.Freeze, time.Since(start))
-	return nil
-}
-
-// bring brings a process, and those that share memory with it, home. moving is held.
-func (s *Supervisor) bring(ctx context.Context, p *process, at *site, reason string, report *node.MoveReport) error {
-	taken, refs, err := s.take(ctx, p, at, reason)
-	if err != nil {
-		return err
-	}
-	if err := s.fetch(ctx, at, taken.Procs, reason); err != nil {
-		s.thaw(at, refs)
-		return err
-	}
-	s.tellNode(at, protocol.Gone, refs)
-	if report != nil {
-		for i := range taken.Procs {
-			report.PIDs = append(report.PIDs, refs.Procs[i].PID)
-			report.Bytes += taken.Procs[i].Image.PageBytes()
-		}
-		report.Pages = report.Bytes / 4096
-	}
-	return nil
 }
 
 // thaw lets processes run on at a node that were to leave it.
@@ -234,7 +197,7 @@ func (s *Supervisor) wantHome(at *site, ctx context.Context, req protocol.WantHo
 	if p == nil || p.gen != req.Gen || p.getState() != away || p.site() != at {
 		return protocol.Empty{}, nil // it is elsewhere by now, or has ended
 	}
-	if err := s.bring(ctx, p, at, req.Reason, nil); err != nil {
+	if err := s.bring(ctx, s.quietMove(), p, at, req.Reason); err != nil {
 		if s.process(req.PID) != p {
 			return protocol.Empty{}, nil // it has ended
 		}
@@ -268,105 +231,6 @@ func (s *Supervisor) resend(refs protocol.ProcRefs) {
 	}
 }
 
-// across moves a process from one node to another.
-func (m *move) across(ctx context.Context, p *process, at *site) error {
-	s := m.s
-	taken, refs, err := s.take(ctx, p, at, "moves to "+m.to.name)
-	if err != nil {
-		return err
-	}
-	start := time.Now()
-	images := imagesOf(taken.Procs)
-	if err := s.settleShared(images); err != nil {
-		s.thaw(at, refs)
-		return err
-	}
-	if err := m.relay(ctx, at, taken); err != nil {
-		s.sharedIsAt(images, at)
-		s.thaw(at, refs)
-		return err
-	}
-	if err := s.commit(refs, m.to, taken.Procs); err != nil {
-		s.tellNode(m.to, protocol.Gone, refs)
-		s.sharedIsAt(images, at)
-		s.thaw(at, refs)
-		return err
-	}
-	s.sharedIsAt(images, m.to)
-	s.tellNode(m.to, protocol.Run, refs)
-	m.report.Freeze = max(m.report.Freeze, time.Since(start))
-	s.tellNode(at, protocol.Gone, refs)
-	m.report.From, m.report.Via = at.name, Home
-	for i := range taken.Procs {
-		m.report.PIDs = append(m.report.PIDs, refs.Procs[i].PID)
-		m.report.Bytes += taken.Procs[i].Image.PageBytes()
-	}
-	m.report.Pages = m.report.Bytes / 4096
-	return nil
-}
-
-// relay carries what one node has handed over to another, by way of home.
-func (m *move) relay(ctx context.Context, at *site, taken *protocol.TakeReply) error {
-	pages := make([][]byte, len(taken.Procs))
-	for i := range taken.Procs {
-		img := &taken.Procs[i]
-		var err error
-		if pages[i], err = img.Image.MakePages(); err != nil {
-			return err
-		}
-		if img.Bulk != 0 {
-			if err := at.sess.BulkRecv(ctx, img.Bulk, pages[i]); err != nil {
-				return fmt.Errorf("pages of process %d from node %s: %w", img.Image.PID, at.name, err)
-			}
-		}
-	}
-	return m.s.arrive(ctx, m.to, taken.Procs, pages)
-}
-
-// arrive builds processes at a node, where they stand still.
-func (s *Supervisor) arrive(ctx context.Context, to *site, procs []protocol.ProcImage, pages [][]byte) error {
-	to.clearing.Wait()
-	req := protocol.ArriveRequest{Procs: procs, Seq: s.lastSeq(procs)}
-	for i := range procs {
-		procs[i].Bulk = 0
-		if len(pages[i]) > 0 {
-			procs[i].Bulk = to.sess.NextBulkID()
-		}
-	}
-	if err := s.tr.Do(func() {
-		for i := range procs {
-			if p := s.process(procs[i].Image.PID); p != nil {
-				procs[i].Stopped = p.stopped
-			}
-		}
-	}); err != nil {
-		return err
-	}
-	go func() {
-		for i := range procs {
-			if procs[i].Bulk != 0 {
-				s.sendBulk(to, procs[i].Bulk, pages[i])
-			}
-		}
-	}()
-	answered := make(chan error, 1)
-	go func() { answered <- to.sess.Request(to.sess.Context(), protocol.Arrive, req, &protocol.Empty{}) }()
-	select {
-	case err := <-answered:
-		if err != nil {
-			return fmt.Errorf("node %s cannot take it: %w", to.name, err)
-		}
-		return nil
-	case <-ctx.Done():
-		to.clearing.Go(func() {
-			if <-answered == nil {
-				s.tellNode(to, protocol.Gone, refsOf(procs))
-			}
-		})
-		return ctx.Err()
-	}
-}
-
 // refsOf names the processes of images.
 func refsOf(procs []protocol.ProcImage) protocol.ProcRefs {
 	var refs protocol.ProcRefs
@@ -396,7 +260,7 @@ func (s *Supervisor) lastSeq(procs []protocol.ProcImage) uint64 {
 
 // commit records that processes are at another node now: from here on they run
 // there or nowhere. It fails if one of them has ended.
-func (s *Supervisor) commit(refs protocol.ProcRefs, to *site, sent []protocol.ProcImage) error {
+func (s *Supervisor) commit(refs protocol.ProcRefs, to *site) error {
 	var err error
 	if doErr := s.tr.Do(func() {
 		for _, ref := range refs.Procs {
@@ -405,12 +269,12 @@ func (s *Supervisor) commit(refs protocol.ProcRefs, to *site, sent []protocol.Pr
 				return
 			}
 		}
-		for i, ref := range refs.Procs {
+		for _, ref := range refs.Procs {
 			p := s.process(ref.PID)
 			p.at.Store(to)
 			p.moves.Add(1)
 			s.traceLog.note(p.pid, "+++ moves to %s +++", to.name)
-			if p.stopped != sent[i].Stopped {
+			if p.stopped != p.toldStop {
 				typ := protocol.Continue
 				if p.stopped {
 					typ = protocol.Stop

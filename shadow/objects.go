@@ -12,23 +12,28 @@ import (
 // processes on their way home share.
 type sharedObjects map[uint64]int
 
-func (o sharedObjects) make(back []*returning) error {
-	sizes := map[uint64]uint64{}
-	for _, r := range back {
-		for _, v := range r.img.Image.VMAs {
-			if v.Object != 0 {
-				sizes[v.Object] = max(sizes[v.Object], v.Offset+v.End-v.Start)
+// make makes the objects that an image maps, or makes room in them.
+func (o sharedObjects) make(im *checkpoint.Image) error {
+	for _, v := range im.VMAs {
+		if v.Object == 0 {
+			continue
+		}
+		fd, ok := o[v.Object]
+		if !ok {
+			var err error
+			if fd, err = unix.MemfdCreate(checkpoint.SharedName, unix.MFD_CLOEXEC); err != nil {
+				return fmt.Errorf("shared memory: %w", err)
 			}
+			o[v.Object] = fd
 		}
-	}
-	for id, size := range sizes {
-		fd, err := unix.MemfdCreate(checkpoint.SharedName, unix.MFD_CLOEXEC)
-		if err != nil {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
 			return fmt.Errorf("shared memory: %w", err)
 		}
-		o[id] = fd
-		if err := unix.Ftruncate(fd, int64(size)); err != nil {
-			return fmt.Errorf("shared memory: %w", err)
+		if size := int64(v.Offset + v.End - v.Start); size > st.Size {
+			if err := unix.Ftruncate(fd, size); err != nil {
+				return fmt.Errorf("shared memory: %w", err)
+			}
 		}
 	}
 	return nil

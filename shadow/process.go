@@ -28,22 +28,24 @@ func (s state) String() string {
 // process is one process of the job. Fields below mu are guarded by
 // Supervisor.mu; the others belong to the tracer's thread.
 type process struct {
-	pid     int
-	gen     uint64 // see protocol.ProcRef
-	state   atomic.Int32
-	at      atomic.Pointer[site] // where its guest is, or was last; nil: it never left
-	stub    uint64               // where the stub is mapped in the shadow
-	arena   uint64               // where the arena is
-	native  atomic.Bool          // at home, and not traced
-	watched atomic.Bool          // somebody waits for its end, see watch
-	ended   atomic.Bool          // its watcher has seen its end
-	limits  map[int]timeLimit    // tracer's thread: of the calls that its threads came home with
-	moves   atomic.Int32         // for `homing ps`
-	keep    linux.Range          // stack pages with argv and environment
-	began   checkpoint.CPU       // where its program began, if that was away
-	stopped bool                 // in a group stop that we let happen
-	caught  uint64               // signals whose mirrored disposition is a handler
-	ordered uint64               // signals that only the leader takes, see order.go
+	pid      int
+	gen      uint64 // see protocol.ProcRef
+	state    atomic.Int32
+	at       atomic.Pointer[site] // where its guest is, or was last; nil: it never left
+	stub     uint64               // where the stub is mapped in the shadow
+	arena    uint64               // where the arena is
+	native   atomic.Bool          // at home, and not traced
+	watched  atomic.Bool          // somebody waits for its end, see watch
+	ended    atomic.Bool          // its watcher has seen its end
+	limits   map[int]timeLimit    // tracer's thread: of the calls that its threads came home with
+	moves    atomic.Int32         // for `homing ps`
+	residue  *residue             // tracer's thread: its memory from before it left, while that is here
+	keep     linux.Range          // stack pages with argv and environment
+	began    checkpoint.CPU       // where its program began, if that was away
+	toldStop bool                 // what its node was told of that when it arrived there
+	stopped  bool                 // in a group stop that we let happen
+	caught   uint64               // signals whose mirrored disposition is a handler
+	ordered  uint64               // signals that only the leader takes, see order.go
 	// leaderless: the leader has called exit, others go on.
 	leaderless bool
 

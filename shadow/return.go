@@ -1,8 +1,6 @@
 package shadow
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -22,63 +20,11 @@ import (
 // again, stub and arena are dropped, and it is released. After that it is an
 // ordinary process: no tracer, no filter, no forwarding.
 
-// fetch brings processes home that their node has handed over, standing still.
-// An error means that nothing has changed: they can run on where they were.
-func (s *Supervisor) fetch(ctx context.Context, at *site, procs []protocol.ProcImage, reason string) error {
-	if len(procs) == 0 || len(procs) > 1<<16 {
-		return errors.New("no process to bring home")
-	}
-	back := make([]*returning, 0, len(procs))
-	for i := range procs {
-		r, err := s.receive(at, ctx, &procs[i])
-		if err != nil {
-			return err
-		}
-		r.reason = reason
-		back = append(back, r)
-	}
-	for _, r := range back {
-		if err := s.outcomes(ctx, r); err != nil {
-			return err
-		}
-	}
-	images := imagesOf(procs)
-	if err := s.settleShared(images); err != nil {
-		return err
-	}
-	objects := sharedObjects{}
-	defer objects.close()
-	if err := objects.make(back); err != nil {
-		return err
-	}
-	for i, r := range back {
-		if err := s.rebuild(r, objects); err != nil {
-			s.emptyAgain(back[:i+1])
-			return err
-		}
-	}
-	s.sharedIsHome(images)
-	var err error
-	if doErr := s.tr.Do(func() {
-		for _, r := range back {
-			if e := s.letGo(r); e != nil {
-				err = e
-			}
-		}
-	}); doErr != nil {
-		return doErr
-	}
-	if err != nil { // it cannot be but that a thread has died
-		s.log.Error("process came home in part", "err", err)
-	}
-	return nil
-}
-
 // returning is a process on its way home.
 type returning struct {
 	p     *process
 	img   *protocol.ProcImage
-	pages []byte
+	pages []byte // nil if they have come otherwise
 	// threads in the order of the image's
 	threads []*thread
 	late    []lateSignal
@@ -95,7 +41,7 @@ type lateSignal struct {
 	info     signals.Info
 }
 
-func (s *Supervisor) receive(at *site, ctx context.Context, img *protocol.ProcImage) (*returning, error) {
+func (s *Supervisor) receive(img *protocol.ProcImage) (*returning, error) {
 	im := &img.Image
 	if err := im.Validate(); err != nil {
 		return nil, err
@@ -122,15 +68,6 @@ func (s *Supervisor) receive(at *site, ctx context.Context, img *protocol.ProcIm
 	for _, v := range im.VMAs {
 		if v.Start < hole.End && hole.Start < v.End {
 			return nil, fmt.Errorf("process %d has memory where its shadow's arena is", im.PID)
-		}
-	}
-	var err error
-	if r.pages, err = im.MakePages(); err != nil {
-		return nil, err
-	}
-	if img.Bulk != 0 {
-		if err := at.sess.BulkRecv(ctx, img.Bulk, r.pages); err != nil {
-			return nil, fmt.Errorf("pages of process %d: %w", im.PID, err)
 		}
 	}
 	return r, nil
@@ -220,7 +157,7 @@ func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
 	if err := im.RestoreActions(place); err != nil {
 		return err
 	}
-	if err := im.Timers.Restore(leader.tid, body); err != nil {
+	if err := im.Timers.Restore(leader.tid, body, func(home int) int { return home }); err != nil {
 		s.log.Warn("timers did not come home", "pid", im.PID, "err", err)
 	}
 	return nil

@@ -600,7 +600,7 @@ func (s *Supervisor) fetchHome(pid int, reason string) error {
 		return nil
 	}
 	at := p.site()
-	return s.bring(at.sess.Context(), p, at, reason, nil)
+	return s.bring(at.sess.Context(), s.quietMove(), p, at, reason)
 }
 
 func imagesOf(procs []protocol.ProcImage) []*checkpoint.Image {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,9 +26,18 @@ type site struct {
 	pin  string
 	sess *kkc.Session
 	out  *protocol.Outbox
-	lost atomic.Bool // processes whose guests were there have been ended
+	rate atomic.Uint64 // bytes a second that a move to or from it has reached; 0: not known
+	lost atomic.Bool   // processes whose guests were there have been ended
 
-	clearing sync.WaitGroup // bodies that it builds for a move which has been taken back
+}
+
+// bandwidth is how fast memory goes there, in bytes a second; 0: not known.
+func (at *site) bandwidth() float64 { return float64(at.rate.Load()) }
+
+func (at *site) noteBandwidth(b float64) {
+	if b > 0 {
+		at.rate.Store(uint64(b))
+	}
 }
 
 // reachLimit bounds how long it may take to connect to a node and open a pod.
@@ -91,6 +99,7 @@ func (s *Supervisor) handle(at *site) {
 	transaction(at, protocol.SharedGet, s.sendShared)
 	transaction(at, protocol.Hold, s.hold)
 	transaction(at, protocol.WantHome, s.wantHome)
+	transaction(at, protocol.Settle, s.settle)
 }
 
 func async[T any](s *Supervisor, at *site, typ string, f func(*site, T)) {

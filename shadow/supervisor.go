@@ -63,9 +63,10 @@ type Supervisor struct {
 	unborn   map[int]unix.WaitStatus  // tracer's thread: how threads ended that were not known
 	traceLog *traceLog
 
-	moving  sync.Mutex // held while processes move
-	sitesMu sync.Mutex
-	sites   map[string]*site
+	lastMove atomic.Uint64
+	moving   sync.Mutex // held while processes move
+	sitesMu  sync.Mutex
+	sites    map[string]*site
 
 	calls   atomic.Uint64
 	ended   chan struct{}  // no process is left
@@ -161,13 +162,22 @@ func (s *Supervisor) serveCall(th *thread, call *syscallfwd.Call, reply *syscall
 		s.serveExec(th, call, reply)
 	case unix.SYS_EXIT, unix.SYS_EXIT_GROUP:
 		s.noteExit(th, call)
-		s.flushNamed()
+		s.tellOthers(true)
 		s.execute(th, call)
 		return false
 	case unix.SYS_RT_SIGACTION:
 		s.serveSigaction(th, call, reply)
 	case unix.SYS_MMAP:
 		s.serveMmap(th, call, reply)
+	case unix.SYS_SENDMSG, unix.SYS_SENDMMSG:
+		if s.passesOut(th, call) {
+			s.repatriate(call, reply, "shared file handed to a process at home")
+			return true
+		}
+		ret, gone := s.executeFile(th, call)
+		s.answer(th, call, ret, gone, reply)
+	case unix.SYS_FCNTL:
+		s.serveFcntl(th, call, reply)
 	case unix.SYS_SHMAT:
 		s.serveAttach(th, call, reply)
 	case unix.SYS_SHMDT:

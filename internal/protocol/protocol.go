@@ -5,6 +5,7 @@ package protocol
 
 import (
 	"homing/checkpoint"
+	"homing/checkpoint/transfer"
 	"homing/internal/linux"
 )
 
@@ -26,10 +27,13 @@ const (
 	FileGet    = "file.get"       // T node → home: FileRequest → FileReply
 	WantHome   = "proc.want"      // T node → home: WantHomeRequest → Empty: it must come home
 	Hold       = "call.hold"      // T node → home: HoldRequest → HoldReply
-	Take       = "proc.take"      // T home → node: TakeRequest → TakeReply: stand still, and hand over the image
+	MoveOpen   = "move.open"      // T home → node: MoveOpenRequest → MoveOpenReply: a connection for a move
+	MoveDrop   = "move.drop"      // T home → node: MoveRef → Empty: the move is given up
+	Take       = "proc.take"      // T home → node: TakeRequest → TakeReply: stand still, and send your memory
+	Settle     = "proc.settle"    // T node → home: SettleRequest → Empty: they stand still; make copies of files alike
 	Thaw       = "proc.thaw"      // T home → node: ProcRefs → Empty: what was taken runs on
 	Gone       = "proc.gone"      // T home → node: ProcRefs → Empty: what was taken, or has arrived, runs elsewhere
-	Arrive     = "proc.arrive"    // T home → node: ArriveRequest → Empty: processes that stand still until Run
+	Arrive     = "proc.arrive"    // T home → node: ArriveRequest → Empty: what is to arrive is here, and stands still until Run
 	Run        = "proc.run"       // T home → node: ProcRefs → Empty
 	Core       = "core"           // A home → node: DefaultMessage: bring the process home to dump core
 	Refused    = "refused"        // A node → home: DiedMessage: the guest of an executed program cannot start
@@ -57,10 +61,8 @@ type PodOpenReply struct{ VDSO []linux.Mapping }
 type ProcImage struct {
 	Image checkpoint.Image
 	Gen   uint64 // see ProcRef
-	Bulk  uint64 // 0 if there are no pages
+	Bulk  uint64 // of the pages that follow on the bulk connection; 0 if they come otherwise, or there are none
 	CPU   CPUTime
-	// Stopped: job control has stopped it.
-	Stopped bool
 }
 
 // WantHomeRequest asks home to fetch a process; the reply comes when it is there.
@@ -83,22 +85,72 @@ type HoldRequest struct{ Calls []HeldCall }
 // answered already: those answers are on their way.
 type HoldReply struct{ Answered []bool }
 
-// TakeRequest asks for a process, and with it for those that share memory with it.
+// MoveRef names a move; home gives the numbers.
+type MoveRef struct{ Move uint64 }
+
+// MoveOpenRequest asks a node for a ticket with which the machine of the key Peer
+// can make the connection for a move, see kkc.Expectation.
+type MoveOpenRequest struct {
+	Move    uint64
+	Peer    string
+	Receive bool  // processes will come by it; else they will go
+	Rate    int64 // see TakeRequest
+}
+
+// MoveOpenReply carries the ticket.
+type MoveOpenReply struct {
+	Ticket string
+	Fault  string // why memory cannot come later than its process; empty: it can
+}
+
+// TakeRequest asks for a process, and with it for those that share memory with
+// it: they are to stand still, and their memory is to be sent over the connection
+// of the move.
 type TakeRequest struct {
 	ProcRef
-	Reason string
+	Reason    string
+	Move      uint64
+	To        *Peer  // where to connect; nil: what MoveOpen was asked for will come
+	Strategy  string // see package transfer
+	Rate      int64  // bytes a second while the program runs; 0: no limit
+	Bandwidth float64
+	Track     string // why the destination takes no memory of a running program; empty: it does
+	Fault     string // as in MoveOpenReply, of the destination
 }
 
-// TakeReply carries what was taken.
+// Peer is another node.
+type Peer struct{ Addr, Pin, Ticket string }
+
+// TakeReply tells what has been sent.
 type TakeReply struct {
-	Procs  []ProcImage
-	Frozen int64 // node's CLOCK_MONOTONIC when they began to stand still, ns
+	Procs     []ProcImage // without their pages
+	Strategy  string
+	Note      string
+	Rounds    []Round
+	Bandwidth float64
+	Lazy      bool  // memory is still here, and is sent when it is needed
+	Frozen    int64 // for how long they have stood still, ns
 }
 
-// ArriveRequest carries processes to a node: several if they share memory.
+// Round is a passage through the memory.
+type Round struct {
+	Pages, Bytes, Zero uint64
+	Duration           int64 // ns
+}
+
+// SettleRequest describes processes that stand still.
+type SettleRequest struct{ Procs []ProcImage }
+
+// ErrPeer in the text of a refused Take says that the destination could not be
+// reached from the node; nothing has been stopped.
+const ErrPeer = "cannot reach the other node"
+
+// ArriveRequest waits for the processes of a move.
 type ArriveRequest struct {
-	Procs []ProcImage
-	Seq   uint64 // above all numbers of their calls so far
+	Move uint64
+	Seq  uint64 // above all numbers of their calls so far
+	// Stopped are those that job control has stopped.
+	Stopped []int
 }
 
 // ProcRefs name processes that move together.
@@ -201,3 +253,12 @@ const (
 	ReplyBulk       = 1 << 5 // the data of the call follow on the bulk connection; Outs is the transfer's number
 	ReplyHome       = 1 << 4 // the process went home by itself (a privileged program); Outs is the reason
 )
+
+// RoundsOf describes what a transfer did.
+func RoundsOf(rounds []transfer.Round) []Round {
+	out := make([]Round, len(rounds))
+	for i, r := range rounds {
+		out[i] = Round{Pages: r.Pages, Bytes: r.Bytes, Zero: r.Zero, Duration: int64(r.Duration)}
+	}
+	return out
+}
