@@ -34,7 +34,9 @@ func vmCopy(nr uintptr, pid int, addr uint64, p []byte) (int, error) {
 		// process_vm moves whole iovec elements' pages; a partial copy is
 		// reported as a short count at page granularity.
 		remote := remoteIovec{base: addr + uint64(done), len: uint64(len(p) - done)}
-		n, _, errno := unix.RawSyscall6(nr, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1,
+		// Not a raw call: it waits where pages are still to come (userfaultfd), and
+		// what fetches them may be ours.
+		n, _, errno := unix.Syscall6(nr, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1,
 			uintptr(unsafe.Pointer(&remote)), 1, 0)
 		if errno != 0 {
 			return done, errno
