@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
@@ -107,9 +106,7 @@ type arriving struct {
 // missing is the Arrival's Puller's business, which is at work already.
 func (d *Destination) Receive(ctx context.Context) (a Arrival, err error) {
 	release := guard(ctx, d.conn)
-	fill := newFillers(d)
 	defer func() {
-		fill.end()
 		if err != nil {
 			d.refuse(err)
 			err = cause(ctx, err)
@@ -118,7 +115,7 @@ func (d *Destination) Receive(ctx context.Context) (a Arrival, err error) {
 	}()
 	for n := uint64(1); ; n++ {
 		r := &arriving{}
-		if err := d.round(r, n, fill); err != nil {
+		if err := d.round(r, n); err != nil {
 			if r.fault != nil {
 				closeFD(r.fault.FD)
 			}
@@ -171,52 +168,80 @@ func (d *Destination) refuse(err error) {
 	}
 }
 
-// round takes one round.
-func (d *Destination) round(r *arriving, number uint64, fill *fillers) error {
-	for {
+// round takes one round. Whoever has read a frame of pages fills them in itself,
+// while they are in its processor's cache, and another reads the next.
+func (d *Destination) round(r *arriving, number uint64) error {
+	var mu sync.Mutex // held to read: guards r, and what follows
+	var end *frame
+	var err error
+	var wg sync.WaitGroup
+	var work func()
+	alone := true
+	work = func() {
 		f := d.free.Get().(*frame)
-		if err := f.read(d.conn, &d.un); err != nil {
-			return fmt.Errorf("the connection to the source: %w", noEOF(err))
-		}
-		if begun := !r.start.IsZero(); (f.typ == frameBegin) == begun && f.typ != frameAbort {
-			return malformed("type %d at round %d", f.typ, number)
-		}
-		r.Bytes += uint64(f.wire)
-		if f.typ != frameEnd {
-			r.sum = r.sum<<1 ^ r.sum>>31 ^ f.sum
-		}
-		if err := d.note(r, f); err != nil {
-			return err
-		}
-		switch f.typ {
-		case frameBegin:
-			if f.a != number {
-				return malformed("round %d for %d", f.a, number)
+		defer d.free.Put(f)
+		for {
+			mu.Lock()
+			if end != nil || err != nil {
+				mu.Unlock()
+				return
 			}
-			if err := d.begin(r, f); err != nil {
-				return err
+			if err = d.take(r, f, number); err == nil && f.typ == frameEnd {
+				end = &frame{a: f.a, b: f.b}
 			}
-		case framePages:
-			if f.n < 64<<10 {
-				if err := d.fill(f); err != nil {
-					return err
+			pages := err == nil && f.typ == framePages
+			if pages && alone && r.Pages > small/pageSize {
+				alone = false
+				for range workers() - 1 {
+					wg.Go(work)
 				}
-				break
 			}
-			if err := fill.give(f); err != nil {
-				return err
+			mu.Unlock()
+			if !pages {
+				continue
 			}
-			continue // it gives the frame back
-		case frameLazy:
-		case frameEnd:
-			return d.end(r, f, fill)
-		case frameAbort:
-			return &RemoteError{f.text()}
-		default:
-			return malformed("type %d in a round", f.typ)
+			if ferr := d.fill(f); ferr != nil {
+				mu.Lock()
+				err = ferr
+				mu.Unlock()
+			}
 		}
-		d.free.Put(f)
 	}
+	work()
+	wg.Wait()
+	if err != nil {
+		return err
+	}
+	return d.end(r, end)
+}
+
+// take reads a frame of a round and does what it says, but for filling pages in.
+func (d *Destination) take(r *arriving, f *frame, number uint64) error {
+	if err := f.read(d.conn, &d.un); err != nil {
+		return fmt.Errorf("the connection to the source: %w", noEOF(err))
+	}
+	if begun := !r.start.IsZero(); (f.typ == frameBegin) == begun && f.typ != frameAbort {
+		return malformed("type %d at round %d", f.typ, number)
+	}
+	r.Bytes += uint64(f.wire)
+	if f.typ != frameEnd {
+		r.sum = r.sum<<1 ^ r.sum>>31 ^ f.sum
+	}
+	if err := d.note(r, f); err != nil {
+		return err
+	}
+	switch f.typ {
+	case frameBegin:
+		if f.a != number {
+			return malformed("round %d for %d", f.a, number)
+		}
+		return d.begin(r, f)
+	case framePages, frameLazy, frameEnd:
+		return nil
+	case frameAbort:
+		return &RemoteError{f.text()}
+	}
+	return malformed("type %d in a round", f.typ)
 }
 
 // note checks a frame's runs and counts them.
@@ -337,10 +362,7 @@ func (d *Destination) userfault() (u Userfault, forks bool, err error) {
 	return u, forks, err
 }
 
-func (d *Destination) end(r *arriving, f *frame, fill *fillers) error {
-	if err := fill.wait(); err != nil {
-		return err
-	}
+func (d *Destination) end(r *arriving, f *frame) error {
 	if f.a != r.total || f.b != uint64(r.sum) {
 		return malformed("%d pages came (%#x), %d were sent (%#x)", r.total, r.sum, f.a, f.b)
 	}
@@ -405,58 +427,4 @@ func (d *Destination) fill(f *frame) error {
 		return fmt.Errorf("fill %w", err)
 	}
 	return nil
-}
-
-// fillers are the goroutines that fill while the next frames come.
-type fillers struct {
-	d     *Destination
-	in    chan *frame
-	wg    sync.WaitGroup // frames on their way
-	done  sync.WaitGroup
-	mu    sync.Mutex
-	error error
-}
-
-func newFillers(d *Destination) *fillers { return &fillers{d: d} }
-
-func (fs *fillers) give(f *frame) error {
-	if fs.in == nil {
-		fs.in = make(chan *frame, 2)
-		for range min(max(runtime.GOMAXPROCS(0), 1), 4) {
-			fs.done.Go(func() {
-				for f := range fs.in {
-					if fs.err() == nil {
-						if err := fs.d.fill(f); err != nil {
-							fs.mu.Lock()
-							fs.error = err
-							fs.mu.Unlock()
-						}
-					}
-					fs.d.free.Put(f)
-					fs.wg.Done()
-				}
-			})
-		}
-	}
-	fs.wg.Add(1)
-	fs.in <- f
-	return fs.err()
-}
-
-func (fs *fillers) err() error {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	return fs.error
-}
-
-func (fs *fillers) wait() error {
-	fs.wg.Wait()
-	return fs.err()
-}
-
-func (fs *fillers) end() {
-	if fs.in != nil {
-		close(fs.in)
-		fs.done.Wait()
-	}
 }

@@ -7,8 +7,8 @@
 //     other: of each process a [Source] at one end, a [Destination] at the other.
 //  2. Stop-copy: the process is stopped, [Source.Final] sends the pages it is
 //     given, [Destination.Receive] writes them into the new body. Reading, the
-//     connection and writing overlap; a few frames of 1 MiB are all that either
-//     end holds. Pages of zeros are named, not sent. Frames are compressed only
+//     connection and writing overlap; a few frames of 256 KiB are all that
+//     either end holds. Pages of zeros are named, not sent. Frames are compressed only
 //     while the connection is slower than the compressor.
 //  3. Pre-copy: while the process runs, a [Tracker] tells which pages were
 //     written since it last looked (userfaultfd write protection, resolved by
@@ -17,10 +17,11 @@
 //     help. Then the process is stopped and Final sends what is left, and which
 //     pages are no more.
 //  4. Post-copy: Final with Lazy names the pages of private anonymous mappings
-//     instead of sending them. [Destination.Postcopy] registers those ranges
-//     with a userfaultfd of the new body, the process runs, and a touched page
-//     is asked for; [Source.Serve] answers, ahead of the background push of the
-//     rest, which follows the faults. Hybrid is 3 and then 4.
+//     instead of sending them. [Destination.Receive] registers those ranges with
+//     a userfaultfd of the new body, the process runs, and its [Puller] asks for
+//     a page that is touched, and its neighbours; [Source.Serve] answers, ahead
+//     of what it sends unasked, which goes on where the faults are. Hybrid is 3
+//     and then 4.
 //
 // What only a tracer can do is the caller's: to make a userfaultfd in a process
 // (inject [UserfaultCall], take the descriptor by pidfd_getfd, close it in

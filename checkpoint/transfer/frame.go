@@ -55,7 +55,7 @@ const (
 	runSize    = 12
 	maxRuns    = 1024
 	headRoom   = 16 << 10  // for the header and the runs, before the payload, which is page-aligned so
-	frameBytes = 1 << 20   // pages of a frame
+	frameBytes = 256 << 10 // pages of a frame: few enough to stay in a processor's cache on their way
 	maxLayout  = 256 << 20 // bytes
 	maxText    = 4096
 	endOfUser  = 1 << 47
@@ -217,7 +217,7 @@ func (f *frame) readRuns(r io.Reader, n int) error {
 // readPlain reads a payload that is not pages. A peer's word about its size is
 // believed as the bytes arrive.
 func (f *frame) readPlain(r io.Reader, size int) error {
-	if size <= frameBytes {
+	if size <= 1<<20 {
 		_, err := io.ReadFull(r, f.room(size))
 		return noEOF(err)
 	}

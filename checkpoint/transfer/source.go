@@ -444,7 +444,7 @@ func (s *Source) sendPages(w *writer, p plan, ranges []linux.Range) (skipped []l
 			return true
 		}
 	}
-	if length(ranges) <= frameBytes { // not worth a goroutine
+	if length(ranges) <= small { // not worth a goroutine
 		f := s.free.Get().(*frame)
 		defer s.free.Put(f)
 		for j, ok := js.next(); ok; j, ok = js.next() {
@@ -457,44 +457,41 @@ func (s *Source) sendPages(w *writer, p plan, ranges []linux.Range) (skipped []l
 		}
 		return sorted(skipped), nil
 	}
-	workers := min(max(runtime.GOMAXPROCS(0), 1), 4)
-	type filled struct {
-		f   *frame
-		err error
-	}
-	out := make(chan filled, 2)
-	stop := make(chan struct{})
+	// Each worker reads a frame and writes it itself, while its contents are in
+	// its processor's cache; while one writes, the others read.
+	var writing sync.Mutex
 	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for j, ok := js.next(); ok; j, ok = js.next() {
-				f := s.free.Get().(*frame)
-				err := s.fill(f, j, skip)
-				select {
-				case out <- filled{f, err}:
-				case <-stop:
-					return
-				}
-				if err != nil {
-					return
-				}
+	work := func() {
+		f := s.free.Get().(*frame)
+		defer s.free.Put(f)
+		for j, ok := js.next(); ok; j, ok = js.next() {
+			ferr := s.fill(f, j, skip)
+			writing.Lock()
+			if ferr != nil && err == nil {
+				err = ferr
 			}
-		})
-	}
-	go func() { wg.Wait(); close(out) }()
-	for o := range out {
-		if err == nil {
-			if err = o.err; err == nil {
-				err = w.write(o.f)
+			if err == nil {
+				err = w.write(f)
 			}
-			if err != nil {
-				close(stop)
+			stop := err != nil
+			writing.Unlock()
+			if stop {
+				return
 			}
 		}
-		s.free.Put(o.f)
 	}
+	for range workers() {
+		wg.Go(work)
+	}
+	wg.Wait()
 	return sorted(skipped), err
 }
+
+// small is as much memory as one goroutine moves as fast as several.
+const small = 1 << 20
+
+// workers is how many goroutines share a round at either end.
+func workers() int { return min(max(runtime.GOMAXPROCS(0), 2), 4) }
 
 // fill reads a job's pages into a frame, without those that are all zeros.
 func (s *Source) fill(f *frame, j job, skip func(linux.Range) bool) error {
