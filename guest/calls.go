@@ -40,6 +40,8 @@ func init() {
 		unix.SYS_OPEN:          (*pod).callOpen,
 		unix.SYS_OPENAT:        (*pod).callOpen,
 		unix.SYS_OPENAT2:       (*pod).callOpen,
+		unix.SYS_SIGNALFD:      (*pod).callSignalfd,
+		unix.SYS_SIGNALFD4:     (*pod).callSignalfd,
 		unix.SYS_GETRUSAGE:     (*pod).callRusage,
 		unix.SYS_TIMES:         (*pod).callRusage,
 

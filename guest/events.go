@@ -26,7 +26,7 @@ func (p *pod) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	}
 	switch ev := linux.Event(ws); {
 	case ev == unix.PTRACE_EVENT_SECCOMP:
-		p.onSigtimedwait(th)
+		p.onTrace(th)
 	case ev == linux.EventStop:
 		p.onEventStop(th)
 	case ev != 0:
@@ -45,6 +45,7 @@ func (p *pod) cont(th *thread, sig int) {
 }
 
 func (p *pod) onEventStop(th *thread) {
+	p.ownNumber(th)
 	if th.proc.standsStill() {
 		th.held = true
 		return
@@ -128,6 +129,7 @@ func (p *pod) onDelivery(th *thread, sig int) {
 			p.log.Error("set siginfo", "tid", th.tid, "err", err)
 		}
 	}
+	p.ownNumber(th)
 	p.undisturbed(th)
 	a := th.proc.action(sig)
 	th.mu.Lock()
@@ -149,6 +151,19 @@ func (p *pod) onDelivery(th *thread, sig int) {
 		}
 		p.cont(th, sig)
 	}
+}
+
+// onTrace: the thread is about to make a call of its own kernel that we must know.
+func (p *pod) onTrace(th *thread) {
+	var r linux.Regs
+	if err := linux.GetRegs(th.here, &r); err != nil {
+		return // it is dying
+	}
+	if p.onMaskCall(th, &r) || r.Orig_rax != unix.SYS_RT_SIGTIMEDWAIT {
+		p.cont(th, 0)
+		return
+	}
+	p.onSigtimedwait(th)
 }
 
 // onSigtimedwait: the thread is about to wait for signals; its result must be

@@ -180,6 +180,7 @@ func (p *pod) cloneGuest(th *thread, req *cloneRequest, childTID int) error {
 		th.proc.mu.Lock()
 		child.proc.actions = th.proc.actions
 		child.proc.kept.Store(th.proc.kept.Load())
+		child.proc.watched.Store(th.proc.watched.Load())
 		th.proc.mu.Unlock()
 	}
 	here, cloneErr := p.injectClone(th, req, childTID)

@@ -113,6 +113,10 @@ func (p *pod) trapped(n *linux.Notif) {
 		p.restart(th, n.ID, -signals.ERESTARTNOINTR) // it stops on its way out
 		return
 	}
+	if n.NR&trappedLocal != 0 && th.proc.watched.Load() {
+		p.unkeepLocal(th, *n)
+		return
+	}
 	if th.proc.kept.Load() != 0 && p.unkeep(th, *n) {
 		return
 	}

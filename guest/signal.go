@@ -97,7 +97,7 @@ func (p *pod) onSignal(m protocol.SignalMessage) {
 		return
 	}
 	th, waited := p.chooseThread(pr, sig, m)
-	if m.SignalFD && (waited && !p.waitsFor(pr)) {
+	if m.SignalFD && p.keeps(pr, sig, waited) {
 		pr.kept.Or(signals.Bit(sig))
 		p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID, Keep: true})
 		return
@@ -235,33 +235,6 @@ func (p *pod) waitsFor(pr *proc) bool {
 		}
 	}
 	return false
-}
-
-// unkeep looks whether a thread has unblocked signals that are kept at home for
-// a signalfd. If so its shadow unblocks them first, which brings them here; the
-// trapped call n follows after their handlers.
-func (p *pod) unkeep(th *thread, n linux.Notif) bool {
-	st, err := linux.ReadStatus(th.here)
-	if err != nil {
-		return false // it is dying
-	}
-	set := th.proc.kept.Load() &^ st.SigBlk
-	if set == 0 {
-		return false
-	}
-	th.proc.kept.And(^set)
-	p.forwardRaw(th, unix.SYS_RT_SIGPROCMASK, [6]uint64{set}, func(th *thread, r *syscallfwd.Reply) {
-		if signals.IsRestart(r.Ret) {
-			th.proc.kept.Or(set) // not done
-		}
-		if signals.IsRestart(r.Ret) || deliverable(th.here) {
-			p.restart(th, n.ID, -signals.ERESTARTNOINTR)
-			return
-		}
-		th.special = nil
-		p.route(th, &n)
-	})
-	return true
 }
 
 func (p *pod) leader(pr *proc) *thread {

@@ -41,8 +41,9 @@ type proc struct {
 	sigHint atomic.Bool
 
 	// kept are signals that stay pending at home for a signalfd, until the
-	// guest unblocks them.
-	kept atomic.Uint64
+	// guest unblocks them; lifting those of them that home is about to send.
+	kept, lifting atomic.Uint64
+	watched       atomic.Bool // its calls that change signal masks stop for the tracer
 
 	// Tracer's thread only.
 	stopped bool // job control: all threads are to stand still

@@ -3,6 +3,7 @@ package shadow
 import (
 	"encoding/binary"
 	"encoding/json"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -205,19 +206,55 @@ func (s *Supervisor) dropPending(th *thread, sig int) {
 	}
 }
 
-// serveSignalfd notes which signals descriptors of the process read.
+// serveSignalfd notes which signals descriptors of the process read. Args[4] are
+// those that the guest blocks in all threads: they are kept here from now on.
 func (s *Supervisor) serveSignalfd(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
 	if call.ArgReloc&2 != 0 && call.Args[1]+8 <= uint64(len(call.Data)) {
 		th.proc.signalfd.Or(binary.LittleEndian.Uint64(call.Data[call.Args[1]:]))
 	}
+	blocked := call.Args[4]
+	call.Args[4] = 0
 	ret, gone := s.execute(th, call)
+	if ret >= 0 && !gone && blocked != 0 {
+		s.keepAll(th.proc, blocked)
+	}
 	s.answer(th, call, ret, gone, reply)
+}
+
+// keepAll has all threads of a process block signals for a signalfd, and waits
+// until they do, or a moment if one of them cannot stop.
+func (s *Supervisor) keepAll(p *process, set uint64) {
+	_ = s.tr.Do(func() { // ErrClosed: the job is ending
+		for _, th := range s.of(p) {
+			th.kept |= set
+		}
+		s.remaskAll(p)
+	})
+	for range 100 {
+		done := true
+		_ = s.tr.Do(func() { // likewise
+			for _, th := range s.of(p) {
+				done = done && !th.remask
+			}
+		})
+		if done {
+			return
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
 }
 
 // serveUnblock makes a shadow thread unblock signals that were kept pending for
 // a signalfd; they arrive like any other.
 func (s *Supervisor) serveUnblock(th *thread, call *syscallfwd.Call, reply *syscallfwd.Reply) {
-	_ = s.tr.Do(func() { th.kept &^= call.Args[0] }) // ErrClosed: the job is ending
+	_ = s.tr.Do(func() { // ErrClosed: the job is ending
+		for _, other := range s.of(th.proc) {
+			other.kept &^= call.Args[0]
+			if other != th {
+				s.remaskThread(other)
+			}
+		}
+	})
 	c := syscallfwd.Call{Seq: call.Seq, NR: unix.SYS_RT_SIGPROCMASK, ArgReloc: 2, Size: 8, Data: make([]byte, 8)}
 	binary.LittleEndian.PutUint64(c.Data, call.Args[0])
 	c.Args = [6]uint64{unix.SIG_UNBLOCK, 0, 0, 8}

@@ -274,6 +274,7 @@ func (s *Supervisor) commit(refs protocol.ProcRefs, to *site) error {
 			p.at.Store(to)
 			p.moves.Add(1)
 			s.traceLog.note(p.pid, "+++ moves to %s +++", to.name)
+			s.unkeep(p)
 			if p.stopped != p.toldStop {
 				typ := protocol.Continue
 				if p.stopped {

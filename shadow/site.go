@@ -99,6 +99,7 @@ func (s *Supervisor) handle(at *site) {
 	transaction(at, protocol.SharedGet, s.sendShared)
 	transaction(at, protocol.Hold, s.hold)
 	transaction(at, protocol.WantHome, s.wantHome)
+	transaction(at, protocol.Requeue, s.handBack)
 	transaction(at, protocol.Settle, s.settle)
 }
 

@@ -22,6 +22,7 @@ const (
 	Abandon    = "abandon"        // A node → home: AbandonMessage
 	SignalDone = "signal.done"    // A node → home: SignalRef: the signal has been taken over
 	Default    = "signal.default" // A node → home: DefaultMessage: let the home kernel act
+	Requeue    = "signal.back"    // T node → home: RequeueRequest → Empty: a signalfd is to read them
 	Wanted     = "signal.wanted"  // A node → home: WantedMessage
 	Died       = "died"           // A node → home: DiedMessage
 	FileGet    = "file.get"       // T node → home: FileRequest → FileReply
@@ -208,6 +209,13 @@ type DefaultMessage struct {
 	ID       uint64
 	PID, TID int
 	Info     []byte
+}
+
+// RequeueRequest are the signals that waited for thread TID and for its process
+// when a signalfd for them was made; they are older than what waits at home.
+type RequeueRequest struct {
+	TID         int
+	Own, Shared [][]byte
 }
 
 // WantedMessage says that a guest waits for signals which it may ignore.
