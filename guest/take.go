@@ -155,10 +155,54 @@ func (t *taking) userfault() (u transfer.Userfault, err error) {
 	if err := checkpoint.Unwatched(t.pr.body); err != nil {
 		return u, err
 	}
-	if doErr := p.tr.Do(func() { u, err = p.borrow(ths[0]) }); doErr != nil {
+	if doErr := p.tr.Do(func() {
+		err = errCalls
+		for _, th := range ths {
+			if u, err = p.borrow(th); !errors.Is(err, errCalls) {
+				return
+			}
+		}
+	}); doErr != nil {
 		return u, doErr
 	}
+	if errors.Is(err, errCalls) {
+		u, err = t.pause()
+	}
 	t.watched = err == nil
+	return u, err
+}
+
+var errCalls = errors.New("the thread waits for home")
+
+// pause makes a userfaultfd in a process all of whose threads wait for home: one
+// must be taken out of its call for it.
+func (t *taking) pause() (u transfer.Userfault, err error) {
+	p := t.pod
+	group, err := p.freezeGroup(context.Background(), t.pr)
+	defer p.thaw(group)
+	if err != nil {
+		return u, err
+	}
+	if doErr := p.tr.Do(func() {
+		th := p.leader(t.pr)
+		if th == nil {
+			err = unix.ESRCH
+			return
+		}
+		if th.saved == nil {
+			var held *tracer.Held
+			if held, err = tracer.Hold(th.here); err != nil {
+				return
+			}
+			th.saved = &savedState{held.Regs, held.Mask}
+		}
+		th.injecting.Store(true)
+		if _, err = tracer.BlockSignals(th.here); err == nil {
+			u, err = p.userfault(th, true)
+		}
+	}); doErr != nil {
+		return u, doErr
+	}
 	return u, err
 }
 
@@ -169,7 +213,7 @@ func (p *pod) borrow(th *thread) (u transfer.Userfault, err error) {
 	calling := th.calling
 	th.mu.Unlock()
 	if calling || th.held || th.vfork != nil {
-		return u, errors.New("its first thread waits for home")
+		return u, errCalls
 	}
 	if err := linux.Interrupt(th.here); err != nil {
 		return u, err

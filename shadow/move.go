@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,10 +33,9 @@ const Home = "home"
 // move; what it could is in the report.
 func (s *Supervisor) Move(ctx context.Context, req node.MoveRequest, progress func(node.MoveEvent)) (node.MoveReport, error) {
 	start := time.Now()
-	if progress == nil {
-		progress = func(node.MoveEvent) {}
-	}
-	m := &move{s: s, req: req, progress: progress, report: node.MoveReport{To: req.To, Strategy: "stop"}}
+	events := &eventSink{f: progress}
+	defer events.close() // memory may go on moving in the background
+	m := &move{s: s, req: req, progress: events.send, report: node.MoveReport{To: req.To, Strategy: "stop"}}
 	if req.To != Home {
 		at, err := s.reach(ctx, req.To)
 		if err != nil {
@@ -58,6 +58,27 @@ func (s *Supervisor) Move(ctx context.Context, req node.MoveRequest, progress fu
 	}
 	m.report.Total = time.Since(start)
 	return m.report, errs
+}
+
+// eventSink passes events on for as long as somebody listens. Lock order: mu is a
+// leaf.
+type eventSink struct {
+	mu sync.Mutex
+	f  func(node.MoveEvent)
+}
+
+func (e *eventSink) send(ev node.MoveEvent) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.f != nil {
+		e.f(ev)
+	}
+}
+
+func (e *eventSink) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.f = nil
 }
 
 // move is a request being served.

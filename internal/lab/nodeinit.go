@@ -46,7 +46,7 @@ func NodeMain(args []string) error {
 }
 
 // buildRoot mounts a tmpfs on root and puts into it what a node has: homing,
-// an empty /proc of its own, /dev/null and its state. None of it is seen
+// an empty /proc of its own, /dev/null, perhaps /dev/userfaultfd, and its state. None of it is seen
 // outside this mount namespace.
 func buildRoot(root, state string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -62,6 +62,13 @@ func buildRoot(root, state string) error {
 	}
 	if err := placeFile("/dev/null", filepath.Join(root, "dev/null")); err != nil {
 		return fmt.Errorf("provide /dev/null: %w", err)
+	}
+	// Where the user may use it post-copy is possible, see package transfer.
+	const faults = "/dev/userfaultfd"
+	if unix.Access(faults, unix.R_OK|unix.W_OK) == nil {
+		if err := placeFile(faults, filepath.Join(root, faults[1:])); err != nil {
+			return fmt.Errorf("provide %s: %w", faults, err)
+		}
 	}
 	if err := placeSelf(filepath.Join(root, "homing")); err != nil {
 		return fmt.Errorf("provide the executable: %w", err)
