@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -56,18 +57,23 @@ func (p *pod) noteLimit(th *thread) {
 }
 
 // deadlineOf tells when the time is over of the local call in which a thread was
-// stopped; 0 if that is not known. Tracer's thread.
+// stopped; 0 if it has none. Tracer's thread.
 func (p *pod) deadlineOf(th *thread, r *linux.Regs) int64 {
 	if th.deadline != 0 {
 		return th.deadline // it has not made the call yet
 	}
 	ret := int64(r.Rax)
-	if th.limit.at == 0 || int64(r.Orig_rax) < 0 || !signals.IsRestart(ret) && ret != -int64(unix.EINTR) {
+	if int64(r.Orig_rax) < 0 || !signals.IsRestart(ret) && ret != -int64(unix.EINTR) {
 		return 0
 	}
 	const blockedAndStopped = 2
-	if n, ok := p.switches(th); ok && n == th.limit.switches+blockedAndStopped {
+	if n, ok := p.switches(th); th.limit.at > p.now() && ok && n == th.limit.switches+blockedAndStopped {
 		return th.limit.at
+	}
+	args := [6]uint64{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9}
+	whole, _, _, ok := syscallfwd.TimeoutIn(uint32(r.Orig_rax), args, memory(th.here))
+	if now := p.now(); ok && whole >= 0 && int64(whole) < math.MaxInt64-now {
+		return now + int64(whole) // it begins anew, once
 	}
 	return 0
 }

@@ -721,6 +721,9 @@ func (p *pod) captureThread(th *thread, vdso []linux.Mapping, im *checkpoint.Ima
 	th.saved = &savedState{t.Regs, t.Mask}
 	t.TID, t.Call, t.Delivering = th.tid, call, th.delivering
 	if call == nil {
+		if t.Regs.Orig_rax == unix.SYS_RESTART_SYSCALL {
+			t.Regs.Orig_rax = unix.SYS_FUTEX // the only local call that the kernel goes on with by itself
+		}
 		t.Deadline = p.deadlineOf(th, &t.Regs)
 		if int64(t.Regs.Orig_rax) == unix.SYS_RT_SIGTIMEDWAIT && int64(t.Regs.Rax) == -int64(unix.EINTR) && !deliverable(th.here) {
 			code := int64(-signals.ERESTARTNOINTR)

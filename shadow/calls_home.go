@@ -71,7 +71,7 @@ func (r *returning) finishCalls() error {
 		t.Regs.Rax = uint64(ret)
 		if !signals.IsRestart(ret) {
 			t.Regs.Orig_rax = ^uint64(0)
-		} else if t.Call.Seq != 0 {
+		} else if t.Call.Seq != 0 && r.threads[i].limitOf.Load() == t.Call.Seq { // else it has not begun
 			t.Deadline = r.threads[i].limit.Load()
 		}
 	}

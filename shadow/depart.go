@@ -279,6 +279,7 @@ func (s *Supervisor) capture(d *departing) error {
 		t.rseq = ct.Rseq
 		ct.Mask, ct.Pending = t.held.Mask, nil // what is pending arrives when the shadow runs
 		ct.Regs = t.held.Regs
+		p.restarted(t.th.tid, &ct.Regs)
 		ct.Deadline = p.deadline(t.th.tid, &ct.Regs)
 		inCall(&ct)
 		im.Threads = append(im.Threads, ct)

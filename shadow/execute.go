@@ -33,6 +33,7 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 		limit = linux.Clock(unix.CLOCK_MONOTONIC) + int64(d)
 	}
 	th.limit.Store(limit)
+	th.limitOf.Store(call.Seq)
 	slot.Spin = s.spin.stub.Load()
 	slot.NR, slot.Child = uint64(call.NR), th.childSlot
 	th.seq.Store(call.Seq)

@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -24,12 +25,13 @@ import (
 //     knows no such thing, there the argument's register is changed.
 //   - When the thread leaves again while it is still in that call, which its count
 //     of context switches tells, what is left is known as well. Sleeps tell by
-//     themselves. Of a call that began here nothing is known: it begins anew.
+//     themselves. Of a call that began here nothing is known: it begins anew, once.
 
 // timeLimit is when the time of a thread's call is over.
 type timeLimit struct {
 	at       int64  // ns of CLOCK_MONOTONIC
 	switches uint64 // the thread's voluntary context switches before it went on
+	nr, rip  uint64 // the call, and what follows it
 }
 
 func (p *process) noteLimit(tid int, t *checkpoint.Thread) {
@@ -40,8 +42,18 @@ func (p *process) noteLimit(tid int, t *checkpoint.Thread) {
 		if p.limits == nil {
 			p.limits = map[int]timeLimit{}
 		}
-		p.limits[tid] = timeLimit{t.Deadline, n}
+		p.limits[tid] = timeLimit{t.Deadline, n, t.Regs.Orig_rax, t.Regs.Rip}
 	}
+}
+
+// restarted tells a call that the kernel goes on with from restart_syscall(2).
+func (p *process) restarted(tid int, r *linux.Regs) {
+	l, ok := p.limits[tid]
+	if ok && r.Orig_rax == unix.SYS_RESTART_SYSCALL && signals.IsRestart(int64(r.Rax)) && r.Rip == l.rip && int64(l.nr) >= 0 {
+		r.Orig_rax = l.nr
+		return
+	}
+	checkpoint.Restarted(tid, r)
 }
 
 // switches counts a thread's voluntary context switches, see
@@ -68,7 +80,8 @@ func (p *process) deadline(tid int, r *linux.Regs) int64 {
 		return 0
 	}
 	args := [6]uint64{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9}
-	if _, _, _, ok := syscallfwd.TimeoutIn(uint32(r.Orig_rax), args, memory(p.pid)); !ok {
+	whole, _, _, ok := syscallfwd.TimeoutIn(uint32(r.Orig_rax), args, memory(p.pid))
+	if !ok {
 		return 0
 	}
 	rest := uint64(0) // where the kernel has just put what is left
@@ -87,11 +100,19 @@ func (p *process) deadline(tid int, r *linux.Regs) int64 {
 	}
 	const blockedAndStopped = 2
 	if l, ok := p.limits[tid]; ok {
-		if n, ok := switches(p.pid, tid); ok && n == l.switches+blockedAndStopped {
+		if n, ok := switches(p.pid, tid); ok && n == l.switches+blockedAndStopped && l.at > now { // else that call is over
 			return l.at
 		}
 	}
-	return 0
+	return from(now, whole)
+}
+
+// from is when a length of time is over, 0 if it never is.
+func from(now int64, d time.Duration) int64 {
+	if d < 0 || int64(d) > math.MaxInt64-now {
+		return 0
+	}
+	return now + int64(d)
 }
 
 // waitOn makes a rebuilt thread wait on in its call until its deadline. It ends in

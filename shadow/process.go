@@ -117,11 +117,12 @@ type thread struct {
 	slot    int
 	hasSlot bool // of a thread about to leave
 
-	seq   atomic.Uint64 // call in its slot
-	limit atomic.Int64  // when the time of that call is over, ns of CLOCK_MONOTONIC; 0: no limit
-	calls atomic.Uint64 // served so far
-	early atomic.Uint64 // call to be given up that had not arrived yet
-	gone  atomic.Bool   // will not serve calls any more
+	seq     atomic.Uint64 // call in its slot
+	limit   atomic.Int64  // when the time of that call is over, ns of CLOCK_MONOTONIC; 0: no limit
+	limitOf atomic.Uint64 // which call that is
+	calls   atomic.Uint64 // served so far
+	early   atomic.Uint64 // call to be given up that had not arrived yet
+	gone    atomic.Bool   // will not serve calls any more
 	// order repeats, for the race detector, what the kernel orders: request and
 	// answer go through the slot and the shadow, which it cannot see.
 	order atomic.Uint32
