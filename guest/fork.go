@@ -179,6 +179,7 @@ func (p *pod) cloneGuest(th *thread, req *cloneRequest, childTID int) error {
 		child.proc = &proc{pid: childTID, gen: req.gen, cpu: th.proc.cpu, sharesVM: req.flags&unix.CLONE_VM != 0}
 		th.proc.mu.Lock()
 		child.proc.actions = th.proc.actions
+		child.proc.limits = cloneLimits(th.proc.limits)
 		child.proc.kept.Store(th.proc.kept.Load())
 		child.proc.watched.Store(th.proc.watched.Load())
 		th.proc.mu.Unlock()

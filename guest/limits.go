@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"maps"
+
 	"golang.org/x/sys/unix"
 
 	"homing/checkpoint"
@@ -53,6 +55,12 @@ func (p *pod) applyLimits(pr *proc, limits map[int]unix.Rlimit) {
 // limit sets a body's own limit as far as the node's limits allow. What is
 // ours in the body is not counted; what earlier bodies used is.
 func (p *pod) limit(pr *proc, resource int, lim unix.Rlimit) {
+	pr.mu.Lock()
+	if pr.limits == nil {
+		pr.limits = map[int]unix.Rlimit{}
+	}
+	pr.limits[resource] = lim
+	pr.mu.Unlock()
 	switch resource {
 	case unix.RLIMIT_AS:
 		lim = mapLimit(lim, func(v uint64) uint64 { return v + (stubEnd - stubAddr) })
@@ -84,3 +92,5 @@ func mapLimit(lim unix.Rlimit, f func(uint64) uint64) unix.Rlimit {
 	}
 	return lim
 }
+
+func cloneLimits(m map[int]unix.Rlimit) map[int]unix.Rlimit { return maps.Clone(m) }

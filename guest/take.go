@@ -665,6 +665,7 @@ func (p *pod) capture(pr *proc, early []linux.MappingFlags, found checkpoint.Fou
 	}
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
+	im.Limits = cloneLimits(pr.limits)
 	for sig, a := range pr.actions {
 		if a.Handler != signals.DefaultHandler || a.Flags != 0 {
 			im.Actions[sig] = a

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"homing/checkpoint"
 	"homing/checkpoint/transfer"
 	"homing/internal/linux"
@@ -32,6 +34,7 @@ type proc struct {
 	arrived  bool             // stands still until home says that it runs here
 	sharesVM bool             // a vfork child: lives in its parent's memory
 	timers   cpuTimers
+	limits   map[int]unix.Rlimit // those that go with a body, as home has them
 
 	timerSignals timerSignals
 	peak         atomic.Uint64 // KiB: VmPeak before its program, see beginPeaks
