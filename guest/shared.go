@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -265,6 +266,15 @@ func (p *pod) origin(dev, ino uint64) (checkpoint.File, bool) {
 // sharesFile tells whether a mapping is of a file whose one copy is here: all its
 // mappers move together.
 func sharesFile(path string) bool { return strings.HasPrefix(path, "/memfd:"+sharedName) }
+
+// mapsShared tells whether a process maps such a file.
+func mapsShared(pr *proc) bool {
+	maps, err := linux.Mappings(pr.body)
+	if err != nil {
+		return false // it is ending
+	}
+	return slices.ContainsFunc(maps, func(m linux.Mapping) bool { return sharesFile(m.Path) })
+}
 
 // closeShared drops all copies: the pod has ended.
 func (p *pod) closeShared() {

@@ -55,7 +55,7 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 		return nil, err
 	}
 	s := &carry.Sender{
-		Want: transfer.Strategy(req.Strategy), Alone: len(p.family(pr)) == 1, PID: pr.body,
+		Want: transfer.Strategy(req.Strategy), Alone: len(p.family(pr)) == 1 && !mapsShared(pr), PID: pr.body,
 		Hidden:  []linux.Range{{Start: stubAddr, End: stubEnd}},
 		Options: transfer.Options{Rate: req.Rate},
 		Conditions: transfer.Conditions{
@@ -294,24 +294,31 @@ func (p *pod) leave(pr *proc) {
 // freezeGroup stops a process and those that share memory with it. What it has
 // begun to freeze it returns, also with an error.
 func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
-	group := p.family(pr)
-	for _, m := range group {
-		m.mu.Lock()
-		busy := m.freezing || m.arrived
-		m.freezing = true
-		shares := m.sharesVM
-		m.mu.Unlock()
-		if busy {
-			return nil, fmt.Errorf("process %d is moving already", m.pid)
+	var group []*proc
+	for {
+		// Once they stand still nobody is left who could have another child.
+		fresh := slices.DeleteFunc(p.family(pr), func(m *proc) bool { return slices.Contains(group, m) })
+		if len(fresh) == 0 {
+			return group, nil
 		}
-		if shares {
-			return group, fmt.Errorf("process %d is between vfork and exec", m.pid)
+		for _, m := range fresh {
+			m.mu.Lock()
+			busy := m.freezing || m.arrived
+			m.freezing = true
+			shares := m.sharesVM
+			m.mu.Unlock()
+			if busy {
+				return group, fmt.Errorf("process %d is moving already", m.pid)
+			}
+			group = append(group, m)
+			if shares {
+				return group, fmt.Errorf("process %d is between vfork and exec", m.pid)
+			}
+		}
+		if err := p.freeze(ctx, fresh); err != nil {
+			return group, err
 		}
 	}
-	if err := p.freeze(ctx, group); err != nil {
-		return group, err
-	}
-	return group, nil
 }
 
 // family lists the processes that share anonymous memory with pr: they move

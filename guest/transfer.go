@@ -328,27 +328,9 @@ func (b *podBody) Change(to, built *protocol.ProcImage) (transfer.Placed, error)
 	}
 	placed := transfer.Placed{PID: b.leader.here, Image: im}
 	for _, v := range im.VMAs {
-		placed.Kept = append(placed.Kept, without(linux.Range{Start: v.Start, End: v.End}, fresh)...)
+		placed.Kept = append(placed.Kept, linux.Range{Start: v.Start, End: v.End}.Without(fresh)...)
 	}
 	return placed, nil
-}
-
-// without is what of a range lies in none of the others.
-func without(r linux.Range, others []linux.Range) []linux.Range {
-	var out []linux.Range
-	for _, o := range others { // in order of address
-		if o.End <= r.Start || o.Start >= r.End {
-			continue
-		}
-		if o.Start > r.Start {
-			out = append(out, linux.Range{Start: r.Start, End: o.Start})
-		}
-		r.Start = min(o.End, r.End)
-	}
-	if r.Start < r.End {
-		out = append(out, r)
-	}
-	return out
 }
 
 // Userfault implements carry.Body.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,14 +37,8 @@ func (d *departure) freeze(context.Context) ([]carry.Frozen, error) {
 	d.began = time.Now()
 	found := checkpoint.Found{}
 	if doErr := s.tr.Do(func() {
-		for _, pid := range d.pids {
-			one, e := s.seize(pid)
-			if one != nil {
-				d.group = append(d.group, one)
-			}
-			if err = e; err != nil {
-				return
-			}
+		if err = d.seizeAll(); err != nil {
+			return
 		}
 		for i, one := range d.group {
 			one.family, one.found = d.pids, found
@@ -65,6 +60,37 @@ func (d *departure) freeze(context.Context) ([]carry.Frozen, error) {
 		out = append(out, carry.Frozen{PID: one.p.pid, Proc: &one.img, Eager: carry.Eager(&one.img.Image)})
 	}
 	return out, nil
+}
+
+// seizeAll stops the process and all that it shares memory with: those it shared
+// with when the move was begun may have ended, and others may have been born.
+// Tracer's thread.
+func (d *departure) seizeAll() error {
+	first := d.pids[0]
+	d.pids = nil
+	for {
+		family, err := d.s.homeFamily(first)
+		if err != nil {
+			return err
+		}
+		fresh := slices.DeleteFunc(family, func(pid int) bool { return slices.Contains(d.pids, pid) })
+		if len(fresh) == 0 {
+			return nil // those who stand still have no more children
+		}
+		for _, pid := range fresh {
+			d.pids = append(d.pids, pid)
+			err := movable(pid)
+			if err == nil {
+				var one *departing
+				if one, err = d.s.seize(pid); one != nil {
+					d.group = append(d.group, one)
+				}
+			}
+			if err != nil && (pid == first || gone(pid, err) != unix.ESRCH) {
+				return err
+			}
+		}
+	}
 }
 
 func (d *departure) procs() []protocol.ProcImage {
@@ -181,39 +207,26 @@ func (s *Supervisor) giveBack(left *residue) {
 			calls = append(calls, tracer.C(unix.SYS_MUNMAP, at, min(givenBack, m.End-at)))
 		}
 	}
-	slot, err := s.arena.alloc()
-	if err != nil {
-		s.log.Warn("memory left behind is kept", "pid", left.p.pid, "err", err)
-		return
-	}
-	defer s.arena.release(slot)
 	for len(calls) > 0 {
 		n, bytes := 0, uint64(0)
 		for n < len(calls) && (n == 0 || bytes+calls[n].Args[1] <= givenBack) && n < 256 {
 			bytes += calls[n].Args[1]
 			n++
 		}
-		var err error
-		if doErr := s.tr.Do(func() {
+		err := s.borrowSoon(context.Background(), left.p, func(th *thread, body *tracer.Body) error {
 			if left.p.residue != left {
-				err = errGone
-				return
+				return errGone
 			}
-			err = s.borrow(left.p, slot, calls[:n])
-		}); doErr != nil {
-			return
-		}
-		switch {
-		case err == nil:
-			calls = calls[n:]
-		case errors.Is(err, errBusy):
-			time.Sleep(time.Millisecond)
-		default:
-			if !errors.Is(err, errGone) && !errors.Is(err, unix.ESRCH) {
+			_, err := body.Inject(th.tid, calls[:n])
+			return err
+		})
+		if err != nil {
+			if !errors.Is(err, errGone) && !errors.Is(err, unix.ESRCH) && !errors.Is(err, tracer.ErrClosed) {
 				s.log.Debug("memory left behind not given back", "pid", left.p.pid, "err", err)
 			}
 			return
 		}
+		calls = calls[n:]
 	}
 	_ = s.tr.Do(func() { // ErrClosed: the job has ended
 		if left.p.residue == left {
@@ -236,18 +249,9 @@ func overlapsAny(m linux.Mapping, rs []linux.Range) bool {
 // borrow makes a thread of a shadow execute calls of ours, whatever call it is
 // in: that goes on afterwards. The table lies in a slot of its own. Tracer's
 // thread.
-func (s *Supervisor) borrow(p *process, slot int, calls []tracer.Call) error {
-	threads := s.of(p)
-	if len(threads) == 0 {
-		return unix.ESRCH
-	}
-	th := threads[0]
-	for _, t := range threads {
-		if t.tid == p.pid {
-			th = t
-		}
-	}
-	if th.held != 0 || th.stopSig != 0 || th.inListen || p.stopped || th.clone != nil {
+func (s *Supervisor) borrow(p *process, slot int, f func(th *thread, body *tracer.Body) error) error {
+	th := s.toBorrow(p)
+	if th == nil {
 		return errBusy
 	}
 	if err := linux.Interrupt(th.tid); err != nil {
@@ -273,7 +277,7 @@ func (s *Supervisor) borrow(p *process, slot int, calls []tracer.Call) error {
 	body := &tracer.Body{
 		Stub: p.stub, Table: slotAddr(p.arena, slot) + 4096, Size: tableSize, Mem: data[:2*tableSize], Tracer: s.tr,
 	}
-	_, err = body.Inject(th.tid, calls)
+	err = f(th, body)
 	if e := linux.SetRegs(th.tid, &regs); e != nil {
 		return e
 	}
@@ -282,6 +286,48 @@ func (s *Supervisor) borrow(p *process, slot int, calls []tracer.Call) error {
 	}
 	s.onEventStop(th, unix.SIGTRAP)
 	return err
+}
+
+// toBorrow chooses a thread, one that waits for a request if there is one; nil if
+// none can be interrupted now.
+func (s *Supervisor) toBorrow(p *process) *thread {
+	if p.stopped {
+		return nil
+	}
+	var busy *thread
+	for _, th := range s.of(p) {
+		if th.held != 0 || th.stopSig != 0 || th.inListen || th.clone != nil || s.arena.slot(th.slot).Load() == vforkAnswered {
+			continue
+		}
+		if th.seq.Load() == 0 {
+			return th
+		}
+		busy = th
+	}
+	return busy
+}
+
+// borrowSoon borrows a thread as soon as that is possible.
+func (s *Supervisor) borrowSoon(ctx context.Context, p *process, f func(th *thread, body *tracer.Body) error) error {
+	slot, err := s.arena.alloc()
+	if err != nil {
+		return err
+	}
+	defer s.arena.release(slot)
+	for {
+		var err error
+		if doErr := s.tr.Do(func() { err = s.borrow(p, slot, f) }); doErr != nil {
+			return doErr
+		}
+		if !errors.Is(err, errBusy) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // userfaultIn makes a userfaultfd in a process at home, to see what it writes. It

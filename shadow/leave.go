@@ -22,6 +22,7 @@ import (
 func (s *Supervisor) onExec(th *thread) {
 	former := th.tid
 	th.proc.residue = nil // the old program's
+	th.proc.images.Add(1)
 	if msg, err := linux.GetEventMsg(th.tid); err == nil {
 		former = int(msg)
 	}

@@ -39,6 +39,7 @@ type process struct {
 	ended    atomic.Bool          // its watcher has seen its end
 	limits   map[int]timeLimit    // tracer's thread: of the calls that its threads came home with
 	moves    atomic.Int32         // for `homing ps`
+	images   atomic.Uint64        // programs it has executed away
 	residue  *residue             // tracer's thread: its memory from before it left, while that is here
 	keep     linux.Range          // stack pages with argv and environment
 	began    checkpoint.CPU       // where its program began, if that was away

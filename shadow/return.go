@@ -64,19 +64,24 @@ func (s *Supervisor) receive(img *protocol.ProcImage) (*returning, error) {
 	if len(s.of(p)) != len(r.threads) {
 		return nil, fmt.Errorf("process %d has %d threads here, %d came", im.PID, len(s.of(p)), len(r.threads))
 	}
+	return r, s.outsideArena(p, im)
+}
+
+// outsideArena refuses an image with memory where its shadow's arena is.
+func (s *Supervisor) outsideArena(p *process, im *checkpoint.Image) error {
 	hole := linux.Range{Start: p.stub, End: p.arena + arenaSize}
 	for _, v := range im.VMAs {
 		if v.Start < hole.End && hole.Start < v.End {
-			return nil, fmt.Errorf("process %d has memory where its shadow's arena is", im.PID)
+			return fmt.Errorf("process %d has memory where its shadow's arena is", im.PID)
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // rebuild fills the shadow with the guest's memory and state.
 func (s *Supervisor) rebuild(r *returning, objects sharedObjects) error {
 	var err error
-	if doErr := s.tr.Do(func() { err = s.rebuildMemory(r, objects) }); doErr != nil {
+	if doErr := s.tr.Do(func() { _, err = s.rebuildMemory(r, objects, nil) }); doErr != nil {
 		return doErr
 	}
 	if err != nil {
@@ -94,33 +99,60 @@ func (s *Supervisor) rebuild(r *returning, objects sharedObjects) error {
 	return err
 }
 
-func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
+// built is what has been rebuilt already, nil if nothing; fresh is what was mapped
+// anew then.
+func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects, built *checkpoint.Image) (fresh []linux.Range, err error) {
 	for _, th := range r.threads {
 		if err := s.halt(th, r); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	leader := r.threads[0]
 	im := &r.img.Image
 	body := s.body(leader)
-	maps, err := linux.Mappings(r.p.pid)
-	if err != nil {
-		return err
+	if fresh, err = s.mapMemory(r.p, leader, body, im, objects, built); err != nil {
+		return nil, err
 	}
-	undo, err := raiseLimit(r.p.pid, unix.RLIMIT_NOFILE)
+	place := &checkpoint.Place{TID: leader.tid, Body: body}
+	// Mirrored handlers that the guest no longer has.
+	for sig := 1; sig <= 64; sig++ {
+		if _, set := im.Actions[sig]; !set && r.p.caught&signals.Bit(sig) != 0 {
+			if im.Actions == nil {
+				im.Actions = map[int]checkpoint.Action{}
+			}
+			im.Actions[sig] = checkpoint.Action{}
+		}
+	}
+	if err := im.RestoreActions(place); err != nil {
+		return nil, err
+	}
+	if err := im.Timers.Restore(leader.tid, body, func(home int) int { return home }); err != nil {
+		s.log.Warn("timers did not come home", "pid", im.PID, "err", err)
+	}
+	return fresh, nil
+}
+
+// mapMemory makes an image's mappings in a shadow through a stopped thread of it,
+// or changes those built for another image. Tracer's thread.
+func (s *Supervisor) mapMemory(p *process, leader *thread, body *tracer.Body, im *checkpoint.Image, objects sharedObjects, built *checkpoint.Image) (fresh []linux.Range, err error) {
+	maps, err := linux.Mappings(p.pid)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	undo, err := raiseLimit(p.pid, unix.RLIMIT_NOFILE)
+	if err != nil {
+		return nil, err
 	}
 	defer undo()
 	fds, err := s.openFiles(leader, body, im, objects)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	place := &checkpoint.Place{
 		TID: leader.tid, Body: body,
-		Keep:     []linux.Range{{Start: r.p.stub, End: r.p.arena + arenaSize}},
+		Keep:     []linux.Range{{Start: p.stub, End: p.arena + arenaSize}},
 		OpenFile: func(i int) (int, []tracer.Call, error) { return fds.file[i], nil, nil },
-		Segment:  func(f checkpoint.File, v *checkpoint.VMA) []tracer.Call { return segmentCalls(r.p, maps, f, v) },
+		Segment:  func(f checkpoint.File, v *checkpoint.VMA) []tracer.Call { return segmentCalls(p, maps, f, v) },
 		Object: func(v checkpoint.VMA) ([]tracer.Call, bool) {
 			fd, ok := fds.object[v.Object]
 			if !ok {
@@ -135,32 +167,20 @@ func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects) error {
 			place.VDSO = append(place.VDSO, m)
 		}
 	}
-	if err := im.RestoreMemory(place); err != nil {
-		return err
+	if built != nil {
+		fresh, err = im.Remap(place, built)
+	} else {
+		err = im.RestoreMemory(place)
+	}
+	if err != nil {
+		return nil, err
 	}
 	var closes []tracer.Call
 	for _, fd := range fds.all {
 		closes = append(closes, tracer.C(unix.SYS_CLOSE, uint64(fd)))
 	}
-	if _, err := body.Inject(leader.tid, closes); err != nil {
-		return err
-	}
-	// Mirrored handlers that the guest no longer has.
-	for sig := 1; sig <= 64; sig++ {
-		if _, set := im.Actions[sig]; !set && r.p.caught&signals.Bit(sig) != 0 {
-			if im.Actions == nil {
-				im.Actions = map[int]checkpoint.Action{}
-			}
-			im.Actions[sig] = checkpoint.Action{}
-		}
-	}
-	if err := im.RestoreActions(place); err != nil {
-		return err
-	}
-	if err := im.Timers.Restore(leader.tid, body, func(home int) int { return home }); err != nil {
-		s.log.Warn("timers did not come home", "pid", im.PID, "err", err)
-	}
-	return nil
+	_, err = body.Inject(leader.tid, closes)
+	return fresh, err
 }
 
 // halt stops an idle shadow thread; a signal that arrives meanwhile is kept.

@@ -261,7 +261,7 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 		received <- err
 	}()
 	req := m.takeRequest(p, at, reason)
-	req.Move, req.Track, req.Fault = c.move, trackHome, faultHome
+	req.Move, req.Fault = c.move, faultHome
 	taken, refs, takeErr := s.take(ctx, at, req)
 	if takeErr != nil {
 		c.conn.Close()
@@ -291,12 +291,8 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 	return nil
 }
 
-// What cannot be done towards home: the shadow serves calls while memory would
-// come, and a process at home is not watched over.
-const (
-	trackHome = "a process that comes home stands still meanwhile"
-	faultHome = trackHome
-)
+// faultHome is why memory does not follow a process that has come home.
+const faultHome = "a process at home must not depend on another machine"
 
 // leave moves a process at home, and those that share memory with it, to a node.
 func (m *move) leave(ctx context.Context, pid int) error {

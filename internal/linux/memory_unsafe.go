@@ -55,6 +55,25 @@ type Range struct{ Start, End uint64 }
 // Len returns the length in bytes.
 func (r Range) Len() uint64 { return r.End - r.Start }
 
+// Without returns what of the range lies in none of the others, which are in
+// order of address.
+func (r Range) Without(others []Range) []Range {
+	var out []Range
+	for _, o := range others {
+		if o.End <= r.Start || o.Start >= r.End {
+			continue
+		}
+		if o.Start > r.Start {
+			out = append(out, Range{Start: r.Start, End: o.Start})
+		}
+		r.Start = min(o.End, r.End)
+	}
+	if r.Start < r.End {
+		out = append(out, r)
+	}
+	return out
+}
+
 const maxIovecs = 512
 
 // CopyRanges reads (write false) or writes ranges of another process from or
