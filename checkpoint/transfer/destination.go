@@ -61,7 +61,6 @@ type Destination struct {
 	received []linux.Range // pages that came, as data or zeros
 	all      []linux.Range // what is mapped
 	anon     []linux.Range // what is mapped and fresh where nothing was received
-	private  []linux.Range // where pages may come later
 
 	free sync.Pool
 }
@@ -73,7 +72,7 @@ func NewDestination(conn net.Conn, body Body, opt Options) *Destination {
 	return d
 }
 
-// Close gives back what the destination holds besides the connection.
+// Close gives back what a destination holds whose Receive was not called.
 func (d *Destination) Close() { d.mem.close() }
 
 func (d *Destination) placed(pid int, im *checkpoint.Image) {
@@ -107,6 +106,7 @@ type arriving struct {
 func (d *Destination) Receive(ctx context.Context) (a Arrival, err error) {
 	release := guard(ctx, d.conn)
 	defer func() {
+		d.mem.close()
 		if err != nil {
 			d.refuse(err)
 			err = cause(ctx, err)

@@ -1,9 +1,6 @@
 package transfer
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // UnsupportedError says what this kernel, or the rights we have, do not allow,
 // and what would be needed. Stop-copy works everywhere.
@@ -41,5 +38,3 @@ func (e *LostError) Error() string {
 }
 
 func (e *LostError) Unwrap() error { return e.Err }
-
-var errStopped = errors.New("the process ended or executed another program")

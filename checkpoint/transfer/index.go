@@ -56,7 +56,6 @@ func newBitset(n uint64) bitset { return make(bitset, (n+63)/64) }
 
 func (b bitset) has(i uint64) bool { return b[i/64]&(1<<(i%64)) != 0 }
 func (b bitset) set(i uint64)      { b[i/64] |= 1 << (i % 64) }
-func (b bitset) clear(i uint64)    { b[i/64] &^= 1 << (i % 64) }
 
 // nextClear returns the first number from i, below n, that is not in the set.
 func (b bitset) nextClear(i, n uint64) (uint64, bool) {

@@ -33,7 +33,6 @@ type server struct {
 	sent   bitset
 	left   uint64
 	cursor uint64
-	pushed uint64 // bytes
 }
 
 // Serve sends the pages that Final has left, those that the destination waits
@@ -318,7 +317,7 @@ type mark struct {
 const (
 	minWindow = 256 << 10
 	maxWindow = 32 << 20
-	maxQueue  = 2 * time.Millisecond // of what is sent unasked
+	maxQueue  = 500 * time.Microsecond // of what is sent unasked
 )
 
 func (w *window) open(got uint64) bool {

@@ -46,7 +46,9 @@ type Source struct {
 	pace pacer
 
 	round int
-	// sent are the pages that the destination has as they were when last read.
+	// there are the pages that the destination has, sent those of them that it
+	// has as they were when the Tracker looked last.
+	there     []linux.Range
 	sent      []linux.Range
 	bandwidth float64 // bytes of memory a second, of the last large round
 	lazy      []linux.Range
@@ -95,8 +97,8 @@ func (s *Source) Final(ctx context.Context, f Final) (FinalRound, error) {
 	}
 	var gone, extra []linux.Range
 	anon := mapped(f.Image, anonymous)
-	if len(s.sent) > 0 {
-		lost := subtract(s.sent, f.Image.Pages)
+	if len(s.there) > 0 {
+		lost := subtract(s.there, f.Image.Pages)
 		gone = intersect(lost, anon)
 		// What was written and given up again in a mapped file shows the file.
 		extra = intersect(subtract(lost, anon), mapped(f.Image, func(v *checkpoint.VMA) bool { return v.File >= 0 && !v.Shared }))
@@ -125,7 +127,6 @@ func (s *Source) Final(ctx context.Context, f Final) (FinalRound, error) {
 // clean returns what of the image's pages the destination has as it is.
 func (s *Source) clean(f Final) ([]linux.Range, error) {
 	if f.Tracker == nil || len(s.sent) == 0 {
-		s.sent = nil
 		return nil, nil
 	}
 	clean, err := f.Tracker.clean()
@@ -253,6 +254,7 @@ func (s *Source) send(ctx context.Context, p plan) (r Round, declined string, er
 			return nil // reported below
 		}
 		declined = got.declined
+		s.there = subtract(s.there, got.lost)
 		if declined != "" {
 			p.pages, p.lazy = union(p.pages, p.lazy), nil
 			more, err := s.sendPages(w, p, subtract(p.pages, w.asked))
@@ -267,6 +269,7 @@ func (s *Source) send(ctx context.Context, p plan) (r Round, declined string, er
 				return err
 			}
 			skipped = union(skipped, more)
+			s.there = union(s.there, lost)
 		}
 		if err := w.list(frameLazy, runData, p.lazy); err != nil {
 			return err
@@ -283,7 +286,9 @@ func (s *Source) send(ctx context.Context, p plan) (r Round, declined string, er
 	if err := <-w.replies.ended; err != nil {
 		return r, "", err
 	}
-	s.sent = subtract(union(subtract(s.sent, p.gone), p.pages), union(skipped, p.lazy))
+	missing := union(skipped, p.lazy)
+	s.sent = subtract(union(subtract(s.sent, p.gone), p.pages), missing)
+	s.there = union(subtract(s.there, union(p.gone, p.lazy)), p.pages) // or may be: those skipped, from before
 	r = Round{Pages: w.pages - uint64(length(p.lazy)+length(p.gone))/pageSize, Bytes: w.bytes, Zero: w.zero, Duration: time.Since(start)}
 	if n := r.Pages * pageSize; n >= 4<<20 {
 		s.bandwidth = float64(n) / r.Duration.Seconds()
@@ -398,7 +403,7 @@ type jobs struct {
 	mu       sync.Mutex
 	left     []linux.Range
 	hugeable []linux.Range
-	sent     []linux.Range
+	there    []linux.Range
 }
 
 func (j *jobs) next() (out job, ok bool) {
@@ -410,7 +415,7 @@ func (j *jobs) next() (out job, ok bool) {
 		n := min(r.Len(), room)
 		next := (r.Start + hugeSize - 1) &^ (hugeSize - 1) // the next huge page's worth, if it is there as a whole
 		area := linux.Range{Start: next, End: next + hugeSize}
-		if area.End <= r.End && contains(j.hugeable, area) && len(overlapping(j.sent, area)) == 0 {
+		if area.End <= r.End && contains(j.hugeable, area) && len(overlapping(j.there, area)) == 0 {
 			switch {
 			case next > r.Start:
 				n = min(n, next-r.Start)
@@ -433,7 +438,7 @@ func (j *jobs) next() (out job, ok bool) {
 // while one writes. It returns what could not be read, if that is allowed.
 func (s *Source) sendPages(w *writer, p plan, ranges []linux.Range) (skipped []linux.Range, err error) {
 	w.asked = union(w.asked, ranges)
-	js := &jobs{left: append([]linux.Range(nil), ranges...), hugeable: p.hugeable, sent: s.sent}
+	js := &jobs{left: append([]linux.Range(nil), ranges...), hugeable: p.hugeable, there: s.there}
 	var mu sync.Mutex
 	var skip func(linux.Range) bool
 	if p.running {

@@ -542,4 +542,81 @@ func TestPrecopyConverges(t *testing.T) {
 	}
 }
 
+// A Tracker that has failed is left out: everything is sent again, and what is
+// no more is no more at the destination.
+func TestFinalWithoutTracker(t *testing.T) {
+	if err := Probe().Track; err != nil {
+		t.Skip(err)
+	}
+	im := testImage(t)
+	a, b := source(t, im), start(t)
+	b.mapAll(im)
+	u, err := a.userfault(linux.UserfaultUserModeOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := NewTracker(a.pid, u, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, there := tcpPair(t)
+	got := receive(there, Body{PID: b.pid, Image: im})
+	s := NewSource(here, a.pid, Options{})
+	defer s.Close()
+	if _, err := s.Precopy(context.Background(), tr, func() ([]byte, *checkpoint.Image, error) { return nil, im, nil }, Aim{}); err != nil {
+		t.Fatal(err)
+	}
+	tr.Disarm()
+	a.must("advise", base+2*mib, mib, unix.MADV_DONTNEED)
+	a.must("advise", base+32*mib, mib, unix.MADV_DONTNEED)
+	a.stop()
+	im.Pages = a.pages(im)
+	r, err := s.Final(context.Background(), Final{Image: im})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Pages < length(im.Pages)/pageSize {
+		t.Errorf("%+v of %d pages", r, length(im.Pages)/pageSize)
+	}
+	if d := <-got; d.err != nil {
+		t.Fatal(d.err)
+	}
+	same(t, a, b, mapped(im, nil))
+}
+
+// Several processes move one after the other over one connection.
+func TestOneAfterTheOther(t *testing.T) {
+	here, there := tcpPair(t)
+	for i := range 3 {
+		im := testImage(t)
+		a, b := source(t, im), start(t)
+		b.mapAll(im)
+		a.stop()
+		im.Pages = a.pages(im)
+		body := Body{PID: b.pid, Image: im}
+		if Probe().Fault == nil {
+			body.Userfault = func() (Userfault, error) { return b.userfault(0) }
+		}
+		got := receive(there, body)
+		s := NewSource(here, a.pid, Options{})
+		defer s.Close()
+		f := Final{Image: im, Lazy: i == 1}
+		if i == 1 { // nothing is left to ask for
+			f.Eager = im.Pages
+		}
+		r, err := s.Final(context.Background(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := <-got
+		if d.err != nil || r.Lazy != 0 || d.Puller != nil {
+			t.Fatalf("%+v, %+v", r, d)
+		}
+		if _, err := s.Serve(context.Background()); err != nil {
+			t.Error(err)
+		}
+		same(t, a, b, mapped(im, nil))
+	}
+}
+
 var errCut = errors.New("cut")
