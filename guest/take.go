@@ -41,6 +41,12 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	if pr == nil {
 		return nil, fmt.Errorf("process %d is not on this node", req.PID)
 	}
+	for end := time.Now().Add(freezeLimit); pr != nil && pr.sharesVM && time.Now().Before(end); pr = p.procOf(req.ProcRef) {
+		time.Sleep(200 * time.Microsecond) // until it executes a program, in a body of its own
+	}
+	if pr == nil {
+		return nil, fmt.Errorf("process %d is not on this node", req.PID)
+	}
 	m, conn, err := p.sending(ctx, &req)
 	if err != nil {
 		return nil, err
@@ -297,9 +303,10 @@ func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
 	var group []*proc
 	for {
 		// Once they stand still nobody is left who could have another child.
-		fresh := slices.DeleteFunc(p.family(pr), func(m *proc) bool { return slices.Contains(group, m) })
+		ended := func(m *proc) bool { return m != pr && len(p.threadsOf(m)) == 0 }
+		fresh := slices.DeleteFunc(p.family(pr), func(m *proc) bool { return slices.Contains(group, m) || ended(m) })
 		if len(fresh) == 0 {
-			return group, nil
+			return slices.DeleteFunc(group, ended), nil
 		}
 		for _, m := range fresh {
 			m.mu.Lock()
@@ -315,7 +322,7 @@ func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
 				return group, fmt.Errorf("process %d is between vfork and exec", m.pid)
 			}
 		}
-		if err := p.freeze(ctx, fresh); err != nil {
+		if err := p.freeze(ctx, fresh, pr); err != nil {
 			return group, err
 		}
 	}
@@ -362,15 +369,16 @@ func (p *pod) family(pr *proc) []*proc {
 	return in
 }
 
-// freeze brings all threads of processes, marked as freezing, to a stop.
-func (p *pod) freeze(ctx context.Context, group []*proc) error {
+// freeze brings all threads of processes, marked as freezing, to a stop. All but
+// the one that is needed may end meanwhile.
+func (p *pod) freeze(ctx context.Context, group []*proc, needed *proc) error {
 	deadline := time.Now().Add(freezeLimit)
 	asked := map[*thread]bool{}
 	for {
 		var threads []*thread
 		for _, pr := range group {
 			of := p.threadsOf(pr)
-			if len(of) == 0 {
+			if len(of) == 0 && pr == needed {
 				return fmt.Errorf("process %d ended meanwhile", pr.pid)
 			}
 			threads = append(threads, of...)

@@ -48,6 +48,7 @@ func (d *departure) freeze(context.Context) ([]carry.Frozen, error) {
 			if err = s.capture(one); err != nil {
 				return
 			}
+			one.p.stopped = one.threads[0].stopped
 		}
 	}); doErr != nil {
 		return nil, doErr
@@ -82,7 +83,7 @@ func (d *departure) seizeAll() error {
 			err := movable(pid)
 			if err == nil {
 				var one *departing
-				if one, err = d.s.seize(pid); one != nil {
+				if one, err = d.s.seize(pid); one != nil && (err == nil || gone(pid, err) != unix.ESRCH) {
 					d.group = append(d.group, one)
 				}
 			}
