@@ -45,8 +45,8 @@ test: deps build ## build, vet, all tests; as root the suite runs as an ordinary
 race: ## the tests of those packages that the race detector can follow
 	$(GO) test -race -timeout 10m $(RACE)
 
-bench: deps build ## figures beside their baselines: a table, and JSON in bench.json
-	$(GO) run ./test/bench -homing $(CURDIR)/$(BIN) -json bench.json
+bench: deps build ## figures beside their baselines: a table, and JSON in bench.json (BENCH=REGEXP: some rows)
+	$(GO) run ./test/bench -homing $(CURDIR)/$(BIN) -json bench.json -only '$(BENCH)'
 
 lint: ## gofmt, vet, staticcheck, and the rules of CONTRIBUTING
 	@scripts/lint

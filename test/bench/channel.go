@@ -49,7 +49,7 @@ func serve(kind string) error {
 	case "lane":
 		return serveLanes(l, id)
 	case "tls":
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{id.Cert}, MinVersion: tls.VersionTLS13})
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{id.Cert}, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true})
 	}
 	for {
 		c, err := l.Accept()
@@ -203,7 +203,7 @@ func stream(kind string, size int64) (func(context.Context) (float64, error), fu
 	var c net.Conn
 	if kind == "tls" {
 		// Whom we talk to is known: we have just started it.
-		c, err = tls.DialWithDialer(&d, "tcp", addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+		c, err = tls.DialWithDialer(&d, "tcp", addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, DynamicRecordSizingDisabled: true})
 	} else {
 		c, err = d.Dial("tcp", addr)
 	}

@@ -44,6 +44,7 @@ type config struct {
 	Only    string // regular expression of row names
 	Quick   bool   // few rounds: for working on the benchmark itself
 	ReadMiB int    // size of the file that is read
+	MoveMiB int    // memory of the large program that moves
 	Limit   time.Duration
 	pinned  bool // this process is a suite
 }
@@ -70,6 +71,7 @@ func run() error {
 	flag.StringVar(&c.Only, "only", "", "only rows whose name matches `REGEXP`")
 	flag.BoolVar(&c.Quick, "quick", false, "few rounds: rough figures, soon")
 	flag.IntVar(&c.ReadMiB, "read-mib", 1024, "size of the file that is read, in MiB")
+	flag.IntVar(&c.MoveMiB, "move-mib", 1024, "memory of the large program that moves, in MiB")
 	flag.DurationVar(&c.Limit, "limit", 20*time.Minute, "give up a suite after `TIME`")
 	flag.BoolVar(&c.pinned, "suite", false, "be one suite: internal")
 	flag.Parse()

@@ -44,7 +44,7 @@ func startSuite(ctx context.Context, c config, n int) (*Suite, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe, "-suite", "-homing", c.Homing, "-cpus", strconv.Itoa(n), "-only", c.Only,
-		"-quick="+strconv.FormatBool(c.Quick), "-read-mib", strconv.Itoa(c.ReadMiB), "-limit", c.Limit.String())
+		"-quick="+strconv.FormatBool(c.Quick), "-read-mib", strconv.Itoa(c.ReadMiB), "-move-mib", strconv.Itoa(c.MoveMiB), "-limit", c.Limit.String())
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

@@ -144,10 +144,10 @@ func runCommand(ctx context.Context, env []string, argv ...string) (string, usag
 	return out.String(), usage{float64(took.Nanoseconds()) / 1e6, float64(cpu.Nanoseconds()) / 1e6}, nil
 }
 
-// startLab starts a lab with one node that lives until the talker is stopped; it
+// startLab starts a lab with two nodes that lives until the talker is stopped; it
 // returns the environment for commands that are to use it.
 func startLab(ctx context.Context, homing string, flags ...string) (*talker, []string, error) {
-	argv := append([]string{homing, "lab", "--nodes", "1"}, flags...)
+	argv := append([]string{homing, "lab", "--nodes", "2"}, flags...)
 	argv = append(argv, "--", "/bin/sh", "-c", `echo "$HOMING_STATE"; exec cat >/dev/null`)
 	t, err := startTalker("lab", os.Environ(), argv...)
 	if err != nil {

@@ -23,15 +23,20 @@ var workerSource string
 //go:embed programs/execs.c
 var execsSource string
 
+//go:embed programs/pacer.c
+var pacerSource string
+
 // bench is one suite at work.
 type bench struct {
 	config
 	dir           string
 	worker, execs string   // compiled programs
-	env           []string // for commands that are to find the lab's node
+	pacer         string   // likewise, if it was needed
+	env           []string // for commands that are to find the lab's nodes
 
 	lab                *talker
 	native, home, away *talker // the worker in three places
+	tours              map[touring]moves
 }
 
 // measure fills in a row.
@@ -55,6 +60,29 @@ var rows = []struct {
 	{"make -j2 at home", "ms", (*bench).makeAtHome},
 	{"make -j2 away, no delay", "ms", makeAway(0)},
 	{"make -j2 away, 200 µs", "ms", makeAway(200 * time.Microsecond)},
+	{"freeze 1M home→n1", "ms", freezeSmall(legs[0])},
+	{"freeze 1M n1→n2", "ms", freezeSmall(legs[1])},
+	{"freeze 1M n2→home", "ms", freezeSmall(legs[2])},
+	{"freeze 1G 4K pre home→n1", "ms", freezeLarge("small", "pre", legs[0], 15)},
+	{"freeze 1G 4K post home→n1", "ms", freezeLarge("small", "post", legs[0], 5)},
+	{"freeze 1G 4K hybrid home→n1", "ms", freezeLarge("small", "hybrid", legs[0], 5)},
+	{"freeze 1G 4K pre n1→n2", "ms", freezeLarge("small", "pre", legs[1], 15)},
+	{"freeze 1G 4K post n1→n2", "ms", freezeLarge("small", "post", legs[1], 5)},
+	{"freeze 1G 4K hybrid n1→n2", "ms", freezeLarge("small", "hybrid", legs[1], 5)},
+	{"freeze 1G 2M pre home→n1", "ms", freezeLarge("huge", "pre", legs[0], 15)},
+	{"freeze 1G 2M post home→n1", "ms", freezeLarge("huge", "post", legs[0], 5)},
+	{"freeze 1G 2M hybrid home→n1", "ms", freezeLarge("huge", "hybrid", legs[0], 5)},
+	{"freeze 1G 2M pre n1→n2", "ms", freezeLarge("huge", "pre", legs[1], 15)},
+	{"freeze 1G 2M post n1→n2", "ms", freezeLarge("huge", "post", legs[1], 5)},
+	{"freeze 1G 2M hybrid n1→n2", "ms", freezeLarge("huge", "hybrid", legs[1], 5)},
+	{"stop 1G, total home→n1", "ms", transferTotal(legs[0])},
+	{"stop 1G, total n1→n2", "ms", transferTotal(legs[1])},
+	{"stop 1G, total n2→home", "ms", transferTotal(legs[2])},
+	{"post 1G to speed home→n1", "ms", recovery(legs[0])},
+	{"post 1G to speed n1→n2", "ms", recovery(legs[1])},
+	{"forwarded getppid, moved", "µs", (*bench).forwardedMoved},
+	{"cpu-bound loop, returned", "ms", returned(1e6, 1, 40, "cpu 40000000", 0.999)},
+	{"system calls, returned", "ns", returned(1, 300_000, 25, "getppid 300000", 0.99)},
 }
 
 // runSuite measures all rows and writes the suite as JSON to standard output.
