@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,11 +39,17 @@ type departing struct {
 }
 
 type departingThread struct {
-	th      *thread
-	held    *tracer.Held
-	swallow []signals.Info // signals that came while it was being stopped
-	rseq    linux.Rseq
+	th        *thread
+	held      *tracer.Held
+	swallow   []signals.Info // signals that came while it was being stopped
+	rseq      linux.Rseq
+	stopped   bool // by job control
+	stopLater bool // a SIGSTOP came while it was being stopped
 }
+
+// stopLimit bounds the wait for a thread at home to stop: one that has vforked, or
+// waits for a disk, does not.
+const stopLimit = 2 * time.Second
 
 // homeFamily lists the processes at home that share anonymous memory with pid,
 // and pid.
@@ -121,8 +128,6 @@ func movable(pid int) error {
 			switch val[0] {
 			case 'Z', 'X':
 				return unix.ESRCH
-			case 'T':
-				return errors.New("it is stopped by job control; continue it first (fg, bg, kill -CONT)")
 			case 't':
 				return errors.New("another program traces it (a debugger, strace)")
 			}
@@ -193,24 +198,68 @@ func (s *Supervisor) seize(pid int) (*departing, error) {
 	if len(d.threads) == 0 || d.threads[0].th.tid != pid {
 		return d, unix.ESRCH
 	}
+	if sharesMemory(pid) { // has vforked meanwhile
+		return d, errVfork
+	}
 	return d, nil
+}
+
+var errVfork = errors.New("it is between vfork and exec")
+
+// sharesMemory tells whether another process uses the memory of a process: a
+// vfork child uses its parent's until it executes a program or ends.
+func sharesMemory(pid int) bool {
+	others := childrenOf(pid)
+	if st, err := linux.ReadStat("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil {
+		others = append(others, st.PPID)
+	}
+	for _, other := range others {
+		if other > 1 && linux.SameMemory(pid, other) {
+			return true
+		}
+	}
+	return false
+}
+
+// childrenOf lists a process's children.
+func childrenOf(pid int) []int {
+	tids, err := threadIDs(pid)
+	if err != nil {
+		return nil
+	}
+	var kids []int
+	for _, tid := range tids {
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/children")
+		if errors.Is(err, os.ErrNotExist) { // a kernel without CONFIG_PROC_CHILDREN, or it has ended
+			return readProcesses().kids[pid]
+		}
+		for _, word := range strings.Fields(string(b)) {
+			if kid, err := strconv.Atoi(word); err == nil {
+				kids = append(kids, kid)
+			}
+		}
+	}
+	return kids
 }
 
 // stopThread waits until a seized thread stands. Signals that come first are
 // kept: they are made again when it runs on, here or as a shadow.
 func (s *Supervisor) stopThread(t *departingThread) error {
 	for {
-		ws, err := s.tr.Wait(t.th.tid)
+		ws, err := s.tr.WaitFor(t.th.tid, stopLimit)
+		if errors.Is(err, tracer.ErrSlow) {
+			s.loose[t.th.tid] = true
+		}
 		if err != nil {
 			return err
 		}
 		if linux.Event(ws) == linux.EventStop {
-			if sig := ws.StopSignal(); sig != unix.SIGTRAP {
-				return errors.New("it is stopped by job control; continue it first (fg, bg, kill -CONT)")
-			}
+			t.stopped = ws.StopSignal() != unix.SIGTRAP
 			return nil
 		}
-		if linux.Event(ws) == 0 {
+		if linux.Event(ws) == 0 && ws.StopSignal() == unix.SIGSTOP {
+			t.stopLater = true
+		} else if linux.Event(ws) == 0 {
 			var info signals.Info
 			if linux.GetSiginfo(t.th.tid, &info) == nil {
 				t.swallow = append(t.swallow, info)
@@ -479,7 +528,6 @@ func (s *Supervisor) become(d *departing, to *site, later bool) error {
 	}
 	p.caught, p.wanted, p.ignored = d.caught, 0, d.ignored
 	p.signalfd.Store(d.fds)
-	p.stopped = false
 	if err := d.img.Image.Timers.Disarm(leader.th.tid, s.body(leader.th)); err != nil {
 		return err
 	}
@@ -524,7 +572,21 @@ func (s *Supervisor) become(d *departing, to *site, later bool) error {
 				SignalFD: d.fds&signals.Bit(signals.Signo(&info)) != 0,
 			})
 		}
-		s.cont(t.th, 0)
+		if !t.stopped {
+			s.cont(t.th, 0)
+			if t.stopLater {
+				tracer.StopLater(t.th.tid)
+			}
+			continue
+		}
+		// Only who is released goes back into a stop of job control.
+		if err := linux.Detach(t.th.tid, 0); err != nil {
+			return err
+		}
+		if err := linux.Seize(t.th.tid, traceOptions); err != nil {
+			return err
+		}
+		_ = linux.Interrupt(t.th.tid) // so that the stop is reported
 	}
 	s.describe(p)
 	return nil
@@ -555,8 +617,14 @@ func (s *Supervisor) undo(d *departing) {
 				s.log.Error("thread not put back", "tid", t.th.tid, "err", err)
 			}
 		}
+		if s.loose[t.th.tid] {
+			continue // as soon as it stops
+		}
 		if err := linux.Detach(t.th.tid, 0); err != nil && err != unix.ESRCH {
 			s.log.Error("thread not released", "tid", t.th.tid, "err", err)
+		}
+		if t.stopLater {
+			tracer.StopLater(t.th.tid)
 		}
 		for i := range t.swallow {
 			info := &t.swallow[i]

@@ -17,6 +17,7 @@ func (s *Supervisor) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	th := s.thread(tid)
 	if ws.Exited() || ws.Signaled() {
 		delete(s.strays, tid)
+		delete(s.loose, tid)
 		if th != nil {
 			s.threadEnded(th, ws)
 			return
@@ -28,6 +29,15 @@ func (s *Supervisor) Event(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 		return
 	}
 	if !ws.Stopped() {
+		return
+	}
+	if s.loose[tid] { // it was to leave, and could not be stopped
+		delete(s.loose, tid)
+		sig := 0
+		if linux.Event(ws) == 0 {
+			sig = int(ws.StopSignal())
+		}
+		_ = linux.Detach(tid, sig) // ESRCH: it is dying
 		return
 	}
 	if th == nil {

@@ -59,6 +59,7 @@ type Supervisor struct {
 	lastGen  uint64                   // tracer's thread
 	heldBy   map[uint64]*thread       // tracer's thread: threads held by a signal's number
 	unacked  map[uint64]unackedSignal // tracer's thread
+	loose    map[int]bool             // tracer's thread: threads at home to be released as soon as they stop
 	strays   map[int]bool             // tracer's thread: new threads that stopped before they were known
 	unborn   map[int]unix.WaitStatus  // tracer's thread: how threads ended that were not known
 	traceLog *traceLog
@@ -80,7 +81,7 @@ func newSupervisor(cfg Config, log *slog.Logger) (*Supervisor, error) {
 	s := &Supervisor{
 		table: table{threads: map[int]*thread{}, procs: map[int]*process{}, dead: map[int]*process{}},
 		cfg:   cfg, log: log, code: stub.Code(), sites: map[string]*site{},
-		strays: map[int]bool{}, unborn: map[int]unix.WaitStatus{}, heldBy: map[uint64]*thread{}, unacked: map[uint64]unackedSignal{}, ended: make(chan struct{}),
+		strays: map[int]bool{}, loose: map[int]bool{}, unborn: map[int]unix.WaitStatus{}, heldBy: map[uint64]*thread{}, unacked: map[uint64]unackedSignal{}, ended: make(chan struct{}),
 	}
 	s.files.init()
 	var err error

@@ -305,6 +305,9 @@ func (m *move) leave(ctx context.Context, pid int) error {
 		if err := movable(pid); err != nil {
 			return err
 		}
+		if err := awaitVfork(ctx, pid); err != nil {
+			return err
+		}
 	}
 	c, err := s.open(ctx, m.to, true)
 	if err != nil {
@@ -356,6 +359,24 @@ func (m *move) leave(ctx context.Context, pid int) error {
 	m.report.From = Home
 	for _, ref := range refs.Procs {
 		m.report.PIDs = append(m.report.PIDs, ref.PID)
+	}
+	return nil
+}
+
+// vforkLimit bounds the wait for a vfork child to execute a program.
+const vforkLimit = 5 * time.Second
+
+// awaitVfork waits until nobody shares a process's memory.
+func awaitVfork(ctx context.Context, pid int) error {
+	for end := time.Now().Add(vforkLimit); sharesMemory(pid); {
+		if time.Now().After(end) {
+			return errVfork
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
 	}
 	return nil
 }

@@ -130,7 +130,17 @@ const lookAgain = 20 * time.Millisecond
 // *EndedError. The kernel reports the end of a thread group's leader, and of a
 // pid namespace's first process, only after that of all the others: if it takes
 // long, the ends of others are taken as well, and their stops put by.
-func (t *Tracer) Wait(tid int) (unix.WaitStatus, error) {
+func (t *Tracer) Wait(tid int) (unix.WaitStatus, error) { return t.wait(tid, watchdog, true) }
+
+// ErrSlow is returned by WaitFor if a tracee has not changed its state in time.
+var ErrSlow = errors.New("thread does not stop (it may be in an uninterruptible system call)")
+
+// WaitFor is Wait for a tracee that must not come to harm: after limit it gives up.
+func (t *Tracer) WaitFor(tid int, limit time.Duration) (unix.WaitStatus, error) {
+	return t.wait(tid, limit, false)
+}
+
+func (t *Tracer) wait(tid int, limit time.Duration, deadly bool) (unix.WaitStatus, error) {
 	if ws, ok := t.unstash(tid); ok {
 		return ws, nil
 	}
@@ -155,8 +165,11 @@ func (t *Tracer) Wait(tid int) (unix.WaitStatus, error) {
 		switch {
 		case err == unix.EINTR:
 			from, options = -1, unix.WNOHANG // look at the others
-			if time.Since(start) > watchdog {
+			switch slow := time.Since(start) > limit; {
+			case slow && deadly:
 				_ = unix.Kill(tid, unix.SIGKILL) // ESRCH: it has ended
+			case slow:
+				return 0, ErrSlow
 			}
 		case err != nil:
 			return 0, fmt.Errorf("wait for thread %d: %w", tid, err)
