@@ -60,6 +60,10 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 	th.proc.sendSignal(protocol.SignalMessage{
 		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Gen: th.proc.gen, Directed: directed, Info: info[:], SignalFD: onDescriptor,
 	})
+	if th.abandon != 0 { // the stop at which it would be given up comes after this one, which may last
+		s.resolveAbandon(th)
+		inCall = false
+	}
 	if !inCall && !onDescriptor && th.proc.caught&signals.Bit(sig) != 0 {
 		s.cont(th, 0)
 		return
