@@ -53,6 +53,7 @@ func init() {
 		unix.SYS_TIMER_GETOVERRUN: (*pod).callOverrun,
 		unix.SYS_TIMER_DELETE:     (*pod).callTimer,
 		unix.SYS_CLOCK_NANOSLEEP:  (*pod).callClockSleep,
+		unix.SYS_CLOCK_GETTIME:    (*pod).callClock,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/checkpoint"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/syscallfwd"
@@ -21,11 +22,16 @@ import (
 // /proc/self/stat and the CPU clocks, which are the body's kernel's own, agree.
 // execve can give a process a new body; what the earlier ones used is kept here.
 // Home adds it to what wait4(2) tells of a child, see shadow/account.go.
+//
+// A process that comes from elsewhere brings what it has used so far, and each
+// of its threads likewise: all its clocks go on from there. What the kernel does
+// to build a body is not the program's.
 
 // accounts is what a pod knows of processor time beyond its kernel's counters.
 type accounts struct {
 	mu      sync.Mutex
 	earlier map[int]protocol.CPUTime // pid at home: used by earlier bodies
+	shown   map[int]protocol.CPUTime // pid at home: what else its clocks show; it is not charged
 	final   map[int]protocol.CPUTime // ended guests, for home to ask
 	order   []int                    // of final
 	told    map[int]protocol.CPUTime // body: what was said of it last
@@ -57,6 +63,24 @@ func (a *accounts) carry(pid int, t protocol.CPUTime) {
 	a.earlier[pid] = t
 }
 
+// show notes what a process's clocks show besides what it has used away.
+func (a *accounts) show(pid int, t protocol.CPUTime) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.shown == nil {
+		a.shown = map[int]protocol.CPUTime{}
+	}
+	if a.shown[pid] = t; t == (protocol.CPUTime{}) {
+		delete(a.shown, pid)
+	}
+}
+
+func (a *accounts) besides(pid int) protocol.CPUTime {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.shown[pid]
+}
+
 // end notes the total of a process whose last body has ended with ru.
 func (a *accounts) end(pid int, ru *unix.Rusage) {
 	t := protocol.CPUTime{User: ru.Utime.Nano(), System: ru.Stime.Nano(), MaxRSS: ru.Maxrss, MinFlt: ru.Minflt, MajFlt: ru.Majflt}
@@ -64,6 +88,7 @@ func (a *accounts) end(pid int, ru *unix.Rusage) {
 	defer a.mu.Unlock()
 	t = t.Plus(a.earlier[pid])
 	delete(a.earlier, pid)
+	delete(a.shown, pid)
 	if a.final == nil {
 		a.final = map[int]protocol.CPUTime{}
 	}
@@ -142,12 +167,34 @@ func statusKB(status, key string) uint64 {
 	return v
 }
 
-// earlier is what a process used before its present body; threads begin with it.
+// earlier is what a process, or a thread of it, used before its present body.
 func (p *pod) earlier(pr *proc, tid int) protocol.CPUTime {
-	if tid != 0 {
-		return protocol.CPUTime{}
+	if tid == 0 {
+		return p.acct.of(pr.pid).Plus(p.acct.besides(pr.pid))
 	}
-	return p.acct.of(pr.pid)
+	if th := p.threadHome(tid); th != nil && th.proc == pr {
+		return th.spent()
+	}
+	return protocol.CPUTime{}
+}
+
+// spent is what a thread used before its present body.
+func (th *thread) spent() protocol.CPUTime {
+	return protocol.CPUTime{User: th.before[0].Load(), System: th.before[1].Load()}
+}
+
+// came makes the clocks of a process that stands ready to go on show what they
+// showed where it comes from. Tracer's thread.
+func (p *pod) came(pr *proc, shown protocol.CPUTime, threads []*thread, im *checkpoint.Image) {
+	own := timeOf("/proc/"+itoa(pr.body)+"/stat", cpuClock(pr.body, false))
+	shown.User -= own.User
+	shown.System -= own.System
+	p.acct.show(pr.pid, shown)
+	for i, th := range threads {
+		own := threadTime(pr.body, th.here)
+		th.before[0].Store(im.Threads[i].Used[0] - own.User)
+		th.before[1].Store(im.Threads[i].Used[1] - own.System)
+	}
 }
 
 // used is what a process has used in all its bodies on this node.
@@ -155,6 +202,9 @@ func (p *pod) used(pr *proc) protocol.CPUTime {
 	t := timeOf("/proc/"+itoa(pr.body)+"/stat", cpuClock(pr.body, false))
 	return p.acct.monotonic(pr.body, t).Plus(p.acct.of(pr.pid))
 }
+
+// shown is what a process's clocks show.
+func (p *pod) shown(pr *proc) protocol.CPUTime { return p.used(pr).Plus(p.acct.besides(pr.pid)) }
 
 // threadTime is what one thread of a body has used.
 func threadTime(body, tid int) protocol.CPUTime {
@@ -187,15 +237,42 @@ func timeOf(stat string, clock int32) protocol.CPUTime {
 	return t
 }
 
-// cpuClock names the CPU clock of any process, or of a thread, see
-// clock_getcpuclockid(3) and include/linux/posix-timers.h.
-func cpuClock(id int, thread bool) int32 {
-	const sched, perThread = 2, 4
-	c := ^int32(id)<<3 | sched
-	if thread {
-		c |= perThread
+func cpuClock(id int, thread bool) int32 { return linux.CPUClock(id, thread) }
+
+// callClock serves clock_gettime of a clock that counts processor time.
+func (p *pod) callClock(th *thread, n *linux.Notif) {
+	const processClock, threadClock, kindMask, sched, perThread = 2, 3, 3, 2, 4
+	id := int32(n.Args[0])
+	var own int32
+	var before protocol.CPUTime
+	switch number := int(^(id >> 3)); {
+	case id == threadClock, id < 0 && number == 0 && id&perThread != 0 && id&kindMask == sched:
+		own, before = cpuClock(th.here, true), th.spent()
+	case id == processClock, id < 0 && number == 0 && id&kindMask == sched:
+		own, before = cpuClock(th.proc.body, false), p.earlier(th.proc, 0)
+	case id < 0 && id&kindMask == sched && id&perThread != 0:
+		if of := p.threadHome(number); of != nil && of.proc == th.proc {
+			own, before = cpuClock(of.here, true), of.spent()
+		}
+	case id < 0 && id&kindMask == sched:
+		if of := p.procHome(number); of != nil {
+			own, before = cpuClock(of.body, false), p.earlier(of, 0)
+		}
 	}
-	return c
+	var ts unix.Timespec
+	if before.User+before.System == 0 || unix.ClockGettime(own, &ts) != nil {
+		p.pass(n.ID)
+		return
+	}
+	ns := ts.Nano() + before.User + before.System
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(ns/1e9))
+	binary.LittleEndian.PutUint64(b[8:], uint64(ns%1e9))
+	if _, err := linux.WriteMemory(th.here, n.Args[1], b[:]); err != nil {
+		p.respond(n.ID, -int64(unix.EFAULT))
+		return
+	}
+	p.respond(n.ID, 0)
 }
 
 // callRusage answers getrusage and times: home tells of children, the rest is
@@ -225,7 +302,7 @@ const rusageSize = 144
 
 // putTimes writes the first two words of struct tms.
 func (p *pod) putTimes(th *thread, tms []byte) {
-	t := p.used(th.proc)
+	t := p.shown(th.proc)
 	binary.LittleEndian.PutUint64(tms, uint64(t.User/tick))
 	binary.LittleEndian.PutUint64(tms[8:], uint64(t.System/tick))
 }
@@ -236,9 +313,9 @@ func (p *pod) putRusage(th *thread, who int32, ru []byte) {
 	var t protocol.CPUTime
 	switch who {
 	case rusageSelf:
-		t = p.used(th.proc)
+		t = p.shown(th.proc)
 	case rusageThread:
-		t = threadTime(th.proc.body, th.here)
+		t = threadTime(th.proc.body, th.here).Plus(th.spent())
 	default:
 		return
 	}

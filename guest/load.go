@@ -130,8 +130,10 @@ func (p *pod) takeBody(im *checkpoint.Image, old *thread) (*thread, error) {
 		}
 	}
 	var ln *lane
+	var used protocol.CPUTime
 	if old != nil {
 		ln = old.lane
+		used = threadTime(old.proc.body, old.here).Plus(old.spent())
 		im.Pending, im.Threads[0].Pending = p.takePending(old)
 		p.killBody(old)
 	}
@@ -142,6 +144,8 @@ func (p *pod) takeBody(im *checkpoint.Image, old *thread) (*thread, error) {
 	th := &thread{tid: im.PID, here: here, proc: &proc{pid: im.PID, body: here, loading: true}}
 	if old != nil {
 		th.proc.gen = old.proc.gen
+		th.before[0].Store(used.User)
+		th.before[1].Store(used.System)
 	}
 	th.injecting.Store(true)
 	if im.Actions == nil {

@@ -63,7 +63,9 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	s := &carry.Sender{
 		Want: transfer.Strategy(req.Strategy), Alone: len(p.family(pr)) == 1 && !mapsShared(pr), PID: pr.body,
 		Hidden:  []linux.Range{{Start: stubAddr, End: stubEnd}},
-		Options: transfer.Options{Rate: req.Rate},
+		Options: transfer.Options{Rate: req.Rate, Progress: func(g transfer.Progress) {
+			p.out.Send(protocol.Progress, protocol.ProgressMessage{Move: req.Move, Round: g.Round, Pages: g.Pages, Bytes: g.Bytes, Total: g.Total})
+		}},
 		Conditions: transfer.Conditions{
 			Bytes: checkpoint.PrivateBytes(pr.body), Bandwidth: req.Bandwidth, Track: because(req.Track), Fault: because(req.Fault),
 		},
@@ -133,7 +135,7 @@ func (t *taking) freeze(ctx context.Context) ([]carry.Frozen, error) {
 		if err != nil {
 			return nil, err
 		}
-		img := &protocol.ProcImage{Image: *im, Gen: m.gen, CPU: p.total(m)}
+		img := &protocol.ProcImage{Image: *im, Gen: m.gen, CPU: p.total(m), Shown: p.acct.besides(m.pid)}
 		out = append(out, carry.Frozen{PID: m.body, Proc: img, Eager: carry.Eager(im)})
 		bare := *img
 		bare.Image.Pages = nil
@@ -276,6 +278,7 @@ func (p *pod) leave(pr *proc) {
 	pr.replaced, pr.freezing = true, true
 	pr.mu.Unlock()
 	p.acct.carry(pr.pid, protocol.CPUTime{})
+	p.acct.show(pr.pid, protocol.CPUTime{})
 	p.mu.Lock()
 	if p.procs[pr.pid] == pr {
 		delete(p.procs, pr.pid)
@@ -736,6 +739,8 @@ func (p *pod) captureThread(th *thread, vdso []linux.Mapping, im *checkpoint.Ima
 	}
 	th.saved = &savedState{t.Regs, t.Mask}
 	t.TID, t.Call, t.Delivering = th.tid, call, th.delivering
+	used := threadTime(th.proc.body, th.here).Plus(th.spent())
+	t.Used = [2]int64{used.User, used.System}
 	if call == nil {
 		if t.Regs.Orig_rax == unix.SYS_RESTART_SYSCALL {
 			t.Regs.Orig_rax = unix.SYS_FUTEX // the only local call that the kernel goes on with by itself

@@ -105,6 +105,7 @@ type thread struct {
 	// next handler turns into EINTR or not. See undisturbed.
 	restarting atomic.Bool
 	exiting    atomic.Bool // has called exit
+	before     [2]atomic.Int64 // ns of the program and the kernel: used before its present body
 	device     int         // for an injected ioctl: /dev/userfaultfd here; see addDevice
 	files      map[int]int // number in the image → descriptor here
 	added      map[int]bool

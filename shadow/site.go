@@ -95,6 +95,7 @@ func (s *Supervisor) handle(at *site) {
 	async(s, at, protocol.Stopped, s.onStopped)
 	async(s, at, protocol.Wanted, s.onWanted)
 	async(s, at, protocol.Report, s.onReport)
+	async(s, at, protocol.Progress, s.onProgress)
 	transaction(at, protocol.FileGet, s.sendFile)
 	transaction(at, protocol.SharedGet, s.sendShared)
 	transaction(at, protocol.Hold, s.hold)

@@ -65,7 +65,8 @@ type Supervisor struct {
 	traceLog *traceLog
 
 	lastMove atomic.Uint64
-	moving   sync.Mutex // held while processes move
+	listener atomic.Pointer[listener] // to the move that a node is making
+	moving   sync.Mutex               // held while processes move
 	sitesMu  sync.Mutex
 	sites    map[string]*site
 

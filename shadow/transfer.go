@@ -112,6 +112,19 @@ func (s *Supervisor) waitArrival(ctx context.Context, to *site, id uint64, procs
 	return nil
 }
 
+// listener is who wants to know how far a node is with a move.
+type listener struct {
+	move uint64
+	m    *move
+	pids []int
+}
+
+func (s *Supervisor) onProgress(_ *site, g protocol.ProgressMessage) {
+	if l := s.listener.Load(); l != nil && l.move == g.Move {
+		l.m.progress(node.MoveEvent{PIDs: l.pids, Phase: "sending", Round: g.Round, Pages: g.Pages, Bytes: g.Bytes, Total: g.Total * checkpoint.PageSize})
+	}
+}
+
 // note takes up what a transfer has done.
 func (m *move) note(strategy, why string, rounds []protocol.Round) {
 	m.report.Strategy, m.report.Note = strategy, why
@@ -178,6 +191,8 @@ func (m *move) across(ctx context.Context, p *process, at *site) error {
 	req.Move, req.Fault = id, t.Fault
 	req.To = &protocol.Peer{Addr: m.to.addr, Pin: m.to.pin, Ticket: t.Ticket}
 	arriving := id
+	s.listener.Store(&listener{id, m, []int{p.pid}})
+	defer s.listener.Store(nil)
 	taken, refs, err := s.take(ctx, at, req)
 	via := ""
 	var path *relayed
@@ -188,6 +203,7 @@ func (m *move) across(ctx context.Context, p *process, at *site) error {
 		}
 		via = Home
 		req.To, req.Move, arriving = nil, path.from.move, path.to.move
+		s.listener.Store(&listener{req.Move, m, []int{p.pid}})
 		taken, refs, err = s.take(ctx, at, req)
 	}
 	drop := func() {
@@ -262,6 +278,8 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 	}()
 	req := m.takeRequest(p, at, reason)
 	req.Move, req.Fault = c.move, faultHome
+	s.listener.Store(&listener{c.move, m, []int{p.pid}})
+	defer s.listener.Store(nil)
 	taken, refs, takeErr := s.take(ctx, at, req)
 	if takeErr != nil {
 		c.conn.Close()
@@ -317,7 +335,7 @@ func (m *move) leave(ctx context.Context, pid int) error {
 	send := &carry.Sender{
 		Want: wanted(m.req.Strategy), Alone: len(pids) == 1 && !sharesFiles(pid), PID: pid,
 		Options: transfer.Options{Rate: m.req.Rate, Progress: func(p transfer.Progress) {
-			m.progress(node.MoveEvent{PIDs: pids, Phase: "sending", Round: p.Round, Pages: p.Pages, Bytes: p.Bytes, Total: p.Total})
+			m.progress(node.MoveEvent{PIDs: pids, Phase: "sending", Round: p.Round, Pages: p.Pages, Bytes: p.Bytes, Total: p.Total * checkpoint.PageSize})
 		}},
 		Conditions: transfer.Conditions{Bytes: checkpoint.PrivateBytes(pid), Bandwidth: m.to.bandwidth(), Fault: because(c.fault)},
 		Userfault: func() (transfer.Userfault, error) {

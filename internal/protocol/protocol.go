@@ -31,6 +31,7 @@ const (
 	MoveOpen   = "move.open"      // T home → node: MoveOpenRequest → MoveOpenReply: a connection for a move
 	MoveDrop   = "move.drop"      // T home → node: MoveRef → Empty: the move is given up
 	Take       = "proc.take"      // T home → node: TakeRequest → TakeReply: stand still, and send your memory
+	Progress   = "move.progress"  // A node → home: ProgressMessage
 	Settle     = "proc.settle"    // T node → home: SettleRequest → Empty: they stand still; make copies of files alike
 	Thaw       = "proc.thaw"      // T home → node: ProcRefs → Empty: what was taken runs on
 	Gone       = "proc.gone"      // T home → node: ProcRefs → Empty: what was taken, or has arrived, runs elsewhere
@@ -63,7 +64,8 @@ type ProcImage struct {
 	Image checkpoint.Image
 	Gen   uint64 // see ProcRef
 	Bulk  uint64 // of the pages that follow on the bulk connection; 0 if they come otherwise, or there are none
-	CPU   CPUTime
+	CPU   CPUTime // used away: what home has not seen itself
+	Shown CPUTime // what its clocks show besides: used at home
 }
 
 // WantHomeRequest asks home to fetch a process; the reply comes when it is there.
@@ -121,6 +123,13 @@ type TakeRequest struct {
 
 // Peer is another node.
 type Peer struct{ Addr, Pin, Ticket string }
+
+// ProgressMessage tells how far a Take is.
+type ProgressMessage struct {
+	Move                uint64
+	Round               int
+	Pages, Bytes, Total uint64
+}
 
 // TakeReply tells what has been sent.
 type TakeReply struct {
