@@ -147,12 +147,14 @@ func (t *Tracer) wait(tid int, limit time.Duration, deadly bool) (unix.WaitStatu
 	self, start := unix.Gettid(), time.Now()
 	var over atomic.Bool
 	var again *time.Timer
+	set := make(chan struct{}) // again is set: on a busy machine it may fire before
 	again = time.AfterFunc(lookAgain, func() {
-		if !over.Load() {
+		if <-set; !over.Load() {
 			linux.Kick(self)
 			again.Reset(lookAgain)
 		}
 	})
+	close(set)
 	defer func() {
 		over.Store(true)
 		again.Stop()
