@@ -38,6 +38,10 @@ func (s *Supervisor) executeFile(th *thread, call *syscallfwd.Call) (int64, bool
 	if tells(call) {
 		s.tellOthers(false)
 	}
+	switch call.NR {
+	case unix.SYS_CLOSE, unix.SYS_CLOSE_RANGE, unix.SYS_UNLINK, unix.SYS_UNLINKAT:
+		s.sweepSoon()
+	}
 	c, ok := fileCalls[call.NR]
 	if !ok || s.shared.count.Load() == 0 {
 		ret, gone := s.execute(th, call)

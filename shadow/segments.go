@@ -200,6 +200,7 @@ func (s *Supervisor) serveDetach(th *thread, call *syscallfwd.Call, reply *sysca
 			}
 		}
 		ret, gone := s.simple(th, unix.SYS_SHMDT, m.Start)
+		s.sweepSoon()
 		s.answer(th, call, ret, gone, reply)
 		return
 	}

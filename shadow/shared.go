@@ -49,11 +49,11 @@ type sharedFiles struct {
 	away   map[fileID]*sharedFile
 	// known are files that others than the job got hold of.
 	known map[fileID]bool
-	// watching: see watchSegments.
-	watching atomic.Bool
-	sweep    int // look for unused ones when there are so many
-	watch    openWatch
-	guard    openGuard
+	// watching: see watchSegments; sweeping: see sweepSoon.
+	watching, sweeping atomic.Bool
+	sweep              int // look for unused ones when there are so many
+	watch              openWatch
+	guard              openGuard
 	// unguarded counts those of away whose opening is noticed only afterwards.
 	unguarded atomic.Int32
 }
@@ -256,6 +256,20 @@ func (s *Supervisor) register(o *sharedFile) {
 // minSweep is from how many files on it is worth looking for unused ones.
 const minSweep = 16
 
+// sweepDelay is how long memory that nobody maps any more may be kept.
+const sweepDelay = time.Second
+
+// sweepSoon is told of calls and ends by which a file may have become unused.
+func (s *Supervisor) sweepSoon() {
+	if s.shared.count.Load() == 0 || !s.shared.sweeping.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(sweepDelay, func() {
+		s.sweepShared()
+		s.shared.sweeping.Store(false)
+	})
+}
+
 // sweepShared drops the copies of files that nobody maps any more.
 func (s *Supervisor) sweepShared() {
 	for _, o := range s.awayFiles() {
@@ -419,19 +433,25 @@ func (s *Supervisor) recall(o *sharedFile, reason string) {
 			if closed {
 				return
 			}
-			time.Sleep(time.Millisecond) // a thread is about to map it
+			time.Sleep(recallPause) // a thread is about to map it
 			continue
 		}
 		for _, pid := range mappers {
 			if err := s.fetchHome(pid, reason); err != nil {
 				s.log.Warn("process that maps a shared file not fetched", "pid", pid, "path", o.file.Path, "err", err)
+				time.Sleep(recallPause)
 			}
 		}
 	}
 	s.log.Error("shared file not recalled: its mappers stay away", "path", o.file.Path)
 }
 
-const recallAttempts = 100
+// A recall is tried again for a few seconds: a process may be between vfork and
+// exec, or moving already.
+const (
+	recallAttempts = 500
+	recallPause    = 10 * time.Millisecond
+)
 
 // liveFiles finds the files whose copies are away among those of images.
 func (s *Supervisor) liveFiles(images []*checkpoint.Image) ([]*sharedFile, error) {

@@ -248,6 +248,7 @@ func (s *Supervisor) processEnded(p *process) {
 		return
 	}
 	delete(s.procs, p.pid)
+	s.sweepSoon()
 	s.noteDead(p)
 	left := len(s.procs)
 	s.mu.Unlock()

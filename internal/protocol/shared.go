@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"homing/checkpoint"
 	"homing/internal/twin"
 	"homing/kkc"
@@ -59,6 +61,10 @@ func (m *SharedChanges) Take(ctx context.Context, sess *kkc.Session, c *twin.Cop
 		// A changed byte costs two more at worst.
 		if m.Length < 0 || int64(m.Length)/3 > c.Size()+maxInline {
 			return errors.New("more changes than the file has bytes")
+		}
+		var si unix.Sysinfo_t
+		if err := unix.Sysinfo(&si); err != nil || uint64(m.Length) > si.Totalram*uint64(si.Unit)/2 {
+			return fmt.Errorf("%d bytes of changes of %s: more than this machine can hold", m.Length, m.File.Path)
 		}
 		data = make([]byte, m.Length)
 		if err := sess.BulkRecv(ctx, m.Bulk, data); err != nil {
