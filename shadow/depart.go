@@ -181,7 +181,13 @@ func (s *Supervisor) seize(pid int) (*departing, error) {
 			}
 		}
 		for _, t := range fresh {
-			if err := s.stopThread(t); err != nil {
+			err := s.stopThread(t)
+			if ended := (*tracer.EndedError)(nil); errors.As(err, &ended) && t.th.tid != pid {
+				delete(known, t.th.tid) // it was about to end
+				d.threads = slices.DeleteFunc(d.threads, func(o *departingThread) bool { return o == t })
+				continue
+			}
+			if err != nil {
 				return d, fmt.Errorf("stop thread %d: %w", t.th.tid, err)
 			}
 		}
