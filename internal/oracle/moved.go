@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,12 +62,13 @@ func Seed() (uint64, error) {
 
 // A mover moves what runs in a lab, at random, until it is told to stop.
 type mover struct {
-	state  string
-	places []string
-	c      Case
-	rng    *rand.Rand
-	cancel context.CancelFunc
-	done   chan struct{}
+	state    string
+	launcher string // how the command line of a program begins that is still to be executed
+	places   []string
+	c        Case
+	rng      *rand.Rand
+	cancel   context.CancelFunc
+	done     chan struct{}
 
 	Moves
 	log    []string // the last moves
@@ -77,7 +79,7 @@ type mover struct {
 func startMover(lab *Lab, c Case, seed uint64) *mover {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(c.Name))
-	m := &mover{state: lab.State, places: []string{"n1", "n2"}, c: c, rng: rand.New(rand.NewPCG(seed, h.Sum64())), done: make(chan struct{})}
+	m := &mover{state: lab.State, launcher: lab.homing + " run ", places: []string{"n1", "n2"}, c: c, rng: rand.New(rand.NewPCG(seed, h.Sum64())), done: make(chan struct{})}
 	if !c.NodesOnly {
 		m.places = append(m.places, node.AtHome)
 	}
@@ -111,6 +113,7 @@ func (m *mover) pause(ctx context.Context) bool {
 func (m *mover) move(ctx context.Context) {
 	// Supervisors that begin or end may fail to answer: they are asked again later.
 	procs, _ := node.Jobs(m.state)
+	procs = slices.DeleteFunc(procs, func(p node.Process) bool { return strings.HasPrefix(p.Command, m.launcher) }) // not begun
 	if len(procs) == 0 {
 		return
 	}
@@ -128,7 +131,8 @@ func (m *mover) move(ctx context.Context) {
 	began := time.Now()
 	// A move that has begun is waited for: what comes of one that is cancelled is another test.
 	res, err := node.Move(context.WithoutCancel(ctx), m.state, req, nil)
-	m.judge(fmt.Sprintf("%s %d (%s) %s → %s, tree %v", began.Format("05.000"), p.PID, p.Command, at, req.To, req.Tree), res, err)
+	what := fmt.Sprintf("%s %d (%.60s) %s → %s, tree %v, %v", began.Format("05.000"), p.PID, filepath.Base(p.Command), at, req.To, req.Tree, time.Since(began).Round(time.Millisecond))
+	m.judge(what, res, err)
 }
 
 func (m *mover) judge(what string, res node.MoveResult, err error) {
@@ -210,7 +214,7 @@ func (s *Suite) RunMoved(t *testing.T, u User, c Case, seed uint64) {
 		for _, d := range native.diff(moved) {
 			fail("%s", d)
 		}
-		if d := lab.leaks(before, 5*time.Second); d != "" {
+		if d := lab.leaks(before, 20*time.Second); d != "" {
 			fail("left behind: %s", d)
 		}
 	}
