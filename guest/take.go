@@ -37,7 +37,7 @@ const freezeLimit = 10 * time.Second
 
 // take serves Take.
 func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
-	pr := p.procOf(req.ProcRef)
+	pr := p.awaitBody(ctx, req.ProcRef)
 	if pr == nil {
 		return nil, fmt.Errorf("process %d is not on this node", req.PID)
 	}
@@ -62,7 +62,7 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	}
 	s := &carry.Sender{
 		Want: transfer.Strategy(req.Strategy), Alone: len(p.family(pr)) == 1 && !mapsShared(pr), PID: pr.body,
-		Hidden:  []linux.Range{{Start: stubAddr, End: stubEnd}},
+		Hidden: []linux.Range{{Start: stubAddr, End: stubEnd}},
 		Options: transfer.Options{Rate: req.Rate, Progress: func(g transfer.Progress) {
 			p.out.Send(protocol.Progress, protocol.ProgressMessage{Move: req.Move, Round: g.Round, Pages: g.Pages, Bytes: g.Bytes, Total: g.Total})
 		}},
@@ -96,6 +96,25 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	p.out.Flush() // what was said of signals before must be known at home
 	reply.Frozen = int64(time.Since(t.began))
 	return reply, nil
+}
+
+// bodyLimit bounds the wait for the body of a process that home knows already.
+const bodyLimit = 5 * time.Second
+
+// awaitBody finds a process; its body may still be in the making.
+func (p *pod) awaitBody(ctx context.Context, ref protocol.ProcRef) *proc {
+	for end := time.Now().Add(bodyLimit); ; {
+		p.mu.RLock()
+		pr, ended := p.procs[ref.PID], p.dead.has(ref.Gen)
+		p.mu.RUnlock()
+		if pr != nil && pr.gen == ref.Gen && !pr.isLoading() {
+			return pr
+		}
+		if ended || ctx.Err() != nil || time.Now().After(end) {
+			return nil
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
 }
 
 func because(why string) error {
@@ -180,6 +199,9 @@ func (t *taking) userfault() (u transfer.Userfault, err error) {
 	return u, err
 }
 
+// borrowLimit bounds the wait for a thread to stop that may be in a trapped call.
+const borrowLimit = 5 * time.Millisecond
+
 var errCalls = errors.New("the thread waits for home")
 
 // pause makes a userfaultfd in a process all of whose threads wait for home: one
@@ -218,16 +240,24 @@ func (t *taking) pause() (u transfer.Userfault, err error) {
 // a local call. Tracer's thread.
 func (p *pod) borrow(th *thread) (u transfer.Userfault, err error) {
 	th.mu.Lock()
-	calling := th.calling
+	calls := th.calling || th.wants
 	th.mu.Unlock()
-	if calling || th.held || th.vfork != nil {
+	if calls || th.held || th.vfork != nil {
 		return u, errCalls
 	}
 	if err := linux.Interrupt(th.here); err != nil {
 		return u, err
 	}
-	if err := p.waitStop(th.here); err != nil {
+	ws, err := p.tr.WaitFor(th.here, borrowLimit)
+	if errors.Is(err, tracer.ErrSlow) { // it waits for us; once it stops it just goes on
+		return u, errCalls
+	}
+	if err != nil {
 		return u, err
+	}
+	if linux.Event(ws) != linux.EventStop {
+		p.Event(th.here, ws, nil) // the interruption is still to come, and changes nothing
+		return u, errCalls
 	}
 	held, err := tracer.Hold(th.here)
 	if err != nil {

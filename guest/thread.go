@@ -53,6 +53,12 @@ type proc struct {
 	parked  bool // likewise, for the owner of this machine
 }
 
+func (p *proc) isLoading() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.loading
+}
+
 func (p *proc) setLoading(v bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,10 +110,10 @@ type thread struct {
 	// restarting: its trapped call was answered with a restart code, which the
 	// next handler turns into EINTR or not. See undisturbed.
 	restarting atomic.Bool
-	exiting    atomic.Bool // has called exit
+	exiting    atomic.Bool     // has called exit
 	before     [2]atomic.Int64 // ns of the program and the kernel: used before its present body
-	device     int         // for an injected ioctl: /dev/userfaultfd here; see addDevice
-	files      map[int]int // number in the image → descriptor here
+	device     int             // for an injected ioctl: /dev/userfaultfd here; see addDevice
+	files      map[int]int     // number in the image → descriptor here
 	added      map[int]bool
 	// mapped is the descriptor which the last trapped call mapped, plus 1; 0 if
 	// it was another call. It is still in the body's table.

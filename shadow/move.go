@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/checkpoint/transfer"
 	"homing/internal/protocol"
 	"homing/node"
 	"homing/signals"
@@ -144,8 +145,10 @@ func (s *Supervisor) isNative(t processes, pid int) bool {
 	return false
 }
 
-// quietMove is a move that nobody at home has asked for.
-func (s *Supervisor) quietMove() *move { return &move{s: s, progress: func(node.MoveEvent) {}} }
+// quietMove is a move that nobody at home has asked for. Its process waits for it.
+func (s *Supervisor) quietMove() *move {
+	return &move{s: s, progress: func(node.MoveEvent) {}, req: node.MoveRequest{Strategy: string(transfer.Stop)}}
+}
 
 // one moves one process, and those that must come along.
 func (m *move) one(ctx context.Context, pid int) error {
