@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homing/checkpoint"
+	"homing/internal/linux"
 )
 
 // tlsPair is what kkc gives: TLS 1.3 over TCP.
@@ -233,6 +234,65 @@ func BenchmarkPostcopy(b *testing.B) {
 				_ = unix.Kill(to.pid, unix.SIGKILL) // ours
 				b.StartTimer()
 			}
+		})
+	}
+}
+
+// BenchmarkFreeze is how long a program of 1 GiB, which writes 64 MiB a second,
+// stands still for its memory.
+func BenchmarkFreeze(b *testing.B) {
+	im := &checkpoint.Image{VMAs: []checkpoint.VMA{{Start: base, End: base + benchBytes, Prot: rw, File: -1}}}
+	for _, how := range []Strategy{Stop, Pre, Post, Hybrid} {
+		b.Run(string(how), func(b *testing.B) {
+			var frozen, total time.Duration
+			for range b.N {
+				v, to := start(b), start(b)
+				v.mapAll(im)
+				to.mapAll(im)
+				v.must("fill", base, benchBytes, 3)
+				v.must("dirty", base, benchBytes, 64*mib)
+				here, there := tlsPair(b)
+				began := time.Now()
+				got := receive(there, Body{PID: to.pid, Image: im, Drop: to.drop, Userfault: func() (Userfault, error) { return to.userfault(0) }})
+				s := NewSource(here, v.pid, Options{})
+				f := Final{Image: im, Lazy: how == Post || how == Hybrid}
+				if how == Pre || how == Hybrid {
+					u, err := v.userfault(linux.UserfaultUserModeOnly)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if f.Tracker, err = NewTracker(v.pid, u, nil); err != nil {
+						b.Fatal(err)
+					}
+					if _, err := s.Precopy(context.Background(), f.Tracker, func() ([]byte, *checkpoint.Image, error) { return nil, im, nil }, Aim{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				stopped := time.Now()
+				v.stop()
+				im.Pages = v.pages(im)
+				if _, err := s.Final(context.Background(), f); err != nil {
+					b.Fatal(err)
+				}
+				d := <-got
+				if d.err != nil {
+					b.Fatal(d.err)
+				}
+				frozen += time.Since(stopped)
+				if d.Puller != nil {
+					if _, err := s.Serve(context.Background()); err != nil {
+						b.Fatal(err)
+					}
+					if err := d.Puller.Wait(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				total += time.Since(began)
+				s.Close()
+				_, _ = unix.Kill(v.pid, unix.SIGKILL), unix.Kill(to.pid, unix.SIGKILL) // ours
+			}
+			b.ReportMetric(float64(frozen.Microseconds())/1e3/float64(b.N), "freeze-ms/op")
+			b.ReportMetric(float64(total.Microseconds())/1e3/float64(b.N), "total-ms/op")
 		})
 	}
 }

@@ -66,24 +66,17 @@ func missingFeatures(fd int) (forks bool, err error) {
 	return false, nil
 }
 
-// maxSpans bounds how many pieces are registered: each may split a mapping.
-const maxSpans = 512
-
-// spans covers ranges with few pieces of where.
-func spans(ranges, where []linux.Range) []linux.Range {
-	for gap := uint64(64 << 10); ; gap *= 2 {
-		var out []linux.Range
-		for _, r := range ranges {
-			if n := len(out); n > 0 && r.Start-out[n-1].End <= gap {
-				out[n-1].End = r.End
-				continue
-			}
-			out = append(out, r)
-		}
-		if out = intersect(out, where); len(out) <= maxSpans || gap >= endOfUser {
-			return out
+// spans returns those ranges of where in which pages are missing. Whole mappings
+// are registered: a program may move what is one mapping to it (mremap), and not
+// what is two.
+func spans(missing, where []linux.Range) []linux.Range {
+	var out []linux.Range
+	for _, w := range where {
+		if len(overlapping(missing, w)) > 0 {
+			out = append(out, w)
 		}
 	}
+	return out
 }
 
 func newPuller(d *Destination, r *arriving) (*Puller, error) {

@@ -121,6 +121,10 @@ func contains(rs []linux.Range, r linux.Range) bool {
 // and the process's alone.
 func anonymous(v *checkpoint.VMA) bool { return v.File < 0 && !v.Shared && v.Object == 0 }
 
+// canWait tells whether pages of a mapping may come after the process runs. Where
+// children find zeros (MADV_WIPEONFORK) those that are missing would fill them.
+func canWait(v *checkpoint.VMA) bool { return anonymous(v) && v.Flags&linux.VMWipeOnFork == 0 }
+
 func mapped(im *checkpoint.Image, ok func(*checkpoint.VMA) bool) []linux.Range {
 	var out []linux.Range
 	for i := range im.VMAs {

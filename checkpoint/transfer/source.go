@@ -108,7 +108,7 @@ func (s *Source) Final(ctx context.Context, f Final) (FinalRound, error) {
 		kept: clean, hugeable: hugeable(f.Image),
 	}
 	if f.Lazy {
-		p.lazy = subtract(intersect(p.pages, anon), sorted(append([]linux.Range(nil), f.Eager...)))
+		p.lazy = subtract(intersect(p.pages, mapped(f.Image, canWait)), sorted(append([]linux.Range(nil), f.Eager...)))
 		p.pages = subtract(p.pages, p.lazy)
 		p.flags |= beginLazy
 	}
@@ -137,7 +137,9 @@ func (s *Source) clean(f Final) ([]linux.Range, error) {
 }
 
 func hugeable(im *checkpoint.Image) []linux.Range {
-	return mapped(im, func(v *checkpoint.VMA) bool { return anonymous(v) && v.Prot&3 == 3 && !v.GrowsDown })
+	return mapped(im, func(v *checkpoint.VMA) bool {
+		return anonymous(v) && v.Prot&3 == 3 && !v.GrowsDown && v.Flags&linux.VMNoHugePage == 0
+	})
 }
 
 // plan is what one round is to send.

@@ -40,6 +40,14 @@ static void *scribble(void *x) {
 	return x;
 }
 
+// Writes to each page in turn, so many bytes of pages a second.
+static void *dirty(void *rate) {
+	for (size_t i = 0;; i++) {
+		area[i * 512 % area_words] = i;
+		if (i % 64 == 63) usleep(64 * 4096 * 1000000ul / (size_t)rate);
+	}
+}
+
 int main(void) {
 	char cmd[32], path[256];
 	unsigned long a, b, c;
@@ -100,6 +108,10 @@ int main(void) {
 			waitpid(pid, NULL, 0);
 			close(to[0]), close(to[1]), close(from[0]), close(from[1]);
 			printf("%lx\n", (unsigned long)h);
+		} else if (!strcmp(cmd, "dirty")) {
+			pthread_t t;
+			area = p, area_words = b / 8;
+			printf("%d\n", pthread_create(&t, NULL, dirty, (void *)c) == 0);
 		} else if (!strcmp(cmd, "scribble")) {
 			pthread_t t;
 			area = p, area_words = b / 8;
