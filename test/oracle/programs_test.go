@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,7 +69,8 @@ func programs(t *testing.T) []oracle.Case {
 			c.Argv = append(c.Argv, fmt.Sprint(freePort(t)))
 		}),
 		script("/usr/bin/python3", "python_basics.py"),
-		with(script("/usr/bin/python3", "python_multiprocessing.py"), func(c *oracle.Case) { c.MayComeHome = true }), // named semaphores
+		script("/usr/bin/python3", "python_multiprocessing.py"),
+		script("/usr/bin/python3", "python_shared_memory.py"),
 		with(script("/usr/bin/python3", "python_mmap.py"), func(c *oracle.Case) { c.Home = "shared" }),
 		script("/usr/bin/perl", "perl_work.pl"),
 		with(script("/usr/bin/gawk -f", "gawk_work.awk"), func(c *oracle.Case) { c.Name = "gawk" }),
@@ -106,7 +108,43 @@ func TestProgramsOrdinaryUser(t *testing.T) {
 	if testing.Short() {
 		cases = every(cases, 4)
 	}
-	as(t, oracle.Nobody(), cases, nil)
+	as(t, oracle.Nobody(), append(cases, postgres()...), nil)
+}
+
+// postgres is PostgreSQL, where it is installed: processes that share anonymous, POSIX and System V memory. It does not
+// run as root.
+func postgres() []oracle.Case {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres") // the pattern is fine
+	if len(found) == 0 {
+		return nil
+	}
+	bin := filepath.Dir(found[len(found)-1])
+	return []oracle.Case{{Name: "postgres", Body: func(r *oracle.Run) { postgresAway(r, bin) }, Timeout: 2 * time.Minute, IgnoreFiles: []string{"*"}}}
+}
+
+func postgresAway(r *oracle.Run, bin string) {
+	db := filepath.Join(r.Dir, "db")
+	initdb := r.StartHome(filepath.Join(bin, "initdb"), "-D", db, "-U", "pg", "-A", "trust", "-N", "--no-locale")
+	r.Record("initdb", initdb.Wait())
+	server := r.Start(filepath.Join(bin, "postgres"), "-D", db, "-k", r.Dir, "-h", "", "-c", "fsync=off", "-c", "autovacuum=off")
+	client := func(argv ...string) *oracle.Process {
+		return r.StartHome(append([]string{filepath.Join(bin, argv[0]), "-h", r.Dir, "-U", "pg"}, argv[1:]...)...)
+	}
+	for client("pg_isready", "-q").Wait() != "exit 0" {
+		time.Sleep(50 * time.Millisecond)
+	}
+	sql := func(text string) {
+		client("psql", "-d", "postgres", "-tAc", text).Finish(text + ": ")
+	}
+	sql("create table t (n int, word text)")
+	sql("insert into t select i, repeat(chr(65 + i % 26), 20) from generate_series(1, 20000) i")
+	// Parallel workers: memory that is made, mapped by others and dropped for each query.
+	sql("set force_parallel_mode = on; set parallel_setup_cost = 0; set min_parallel_table_scan_size = 0; select count(*), sum(n), max(word) from t")
+	r.Record("pgbench -i", client("pgbench", "-q", "-i", "-s", "1", "postgres").Wait())
+	r.Record("pgbench", client("pgbench", "-c", "4", "-t", "20", "postgres").Wait())
+	sql("select (select count(*) from pgbench_history), (select sum(delta) from pgbench_history) = (select sum(abalance) from pgbench_accounts)")
+	server.Signal(syscall.SIGINT)
+	r.Record("server", server.Wait())
 }
 
 // missing shows what a shell sees of programs that are not there or cannot be executed. Messages are homing's own.
