@@ -99,6 +99,9 @@ type Thread struct {
 	// gives SIGSEGV (prctl(2)).
 	TimerSlack uint64 `json:",omitempty"`
 	TSC        uint32 `json:",omitempty"`
+	// Used is the thread's processor time so far, in ns: the program's and the
+	// kernel's.
+	Used [2]int64
 }
 
 // Call is a forwarded system call in progress.

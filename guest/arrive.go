@@ -33,7 +33,7 @@ func (p *pod) run(_ context.Context, req protocol.ProcRefs) (any, error) {
 
 // restoreThreads makes the threads of an image beside its leader and gives all
 // their states; they stand still. Tracer's thread.
-func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image, filled bool) error {
+func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image, shown protocol.CPUTime, filled bool) error {
 	p.order.Load()
 	threads := []*thread{leader}
 	for i := range im.Threads[1:] {
@@ -87,6 +87,7 @@ func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image, filled bool) 
 		}
 	}
 	leader.files, leader.added = nil, nil
+	p.came(leader.proc, shown, threads, im)
 	return nil
 }
 

@@ -186,10 +186,13 @@ func (th *thread) spent() protocol.CPUTime {
 // came makes the clocks of a process that stands ready to go on show what they
 // showed where it comes from. Tracer's thread.
 func (p *pod) came(pr *proc, shown protocol.CPUTime, threads []*thread, im *checkpoint.Image) {
-	own := timeOf("/proc/"+itoa(pr.body)+"/stat", cpuClock(pr.body, false))
+	own := timeOf(pr.body, 0)
 	shown.User -= own.User
 	shown.System -= own.System
 	p.acct.show(pr.pid, shown)
+	if lim, ok := im.Limits[unix.RLIMIT_CPU]; ok {
+		p.limit(pr, unix.RLIMIT_CPU, lim)
+	}
 	for i, th := range threads {
 		own := threadTime(pr.body, th.here)
 		th.before[0].Store(im.Threads[i].Used[0] - own.User)
@@ -199,7 +202,7 @@ func (p *pod) came(pr *proc, shown protocol.CPUTime, threads []*thread, im *chec
 
 // used is what a process has used in all its bodies on this node.
 func (p *pod) used(pr *proc) protocol.CPUTime {
-	t := timeOf("/proc/"+itoa(pr.body)+"/stat", cpuClock(pr.body, false))
+	t := timeOf(pr.body, 0)
 	return p.acct.monotonic(pr.body, t).Plus(p.acct.of(pr.pid))
 }
 
@@ -208,13 +211,17 @@ func (p *pod) shown(pr *proc) protocol.CPUTime { return p.used(pr).Plus(p.acct.b
 
 // threadTime is what one thread of a body has used.
 func threadTime(body, tid int) protocol.CPUTime {
-	return timeOf("/proc/"+itoa(body)+"/task/"+itoa(tid)+"/stat", cpuClock(tid, true))
+	return timeOf(body, tid)
 }
 
-// timeOf reads an account. The sum is exact, as the CPU clock tells it; /proc
-// tells, in ticks, which part of it was the kernel's.
-func timeOf(stat string, clock int32) protocol.CPUTime {
+// timeOf reads the account of a process, or of a thread of it. The sum is exact;
+// /proc tells, in ticks, which part of it was the kernel's.
+func timeOf(pid, tid int) protocol.CPUTime {
 	var t protocol.CPUTime
+	stat := "/proc/" + itoa(pid) + "/stat"
+	if tid != 0 {
+		stat = "/proc/" + itoa(pid) + "/task/" + itoa(tid) + "/stat"
+	}
 	b, err := os.ReadFile(stat)
 	if err != nil {
 		return t
@@ -229,42 +236,43 @@ func timeOf(stat string, clock int32) protocol.CPUTime {
 	}
 	t.MinFlt, t.MajFlt = num(10), num(12)
 	t.User, t.System = num(14)*tick, num(15)*tick
-	var ts unix.Timespec
-	if err := unix.ClockGettime(clock, &ts); err == nil {
-		t.System = min(t.System, ts.Nano())
-		t.User = ts.Nano() - t.System
+	if sum, err := linux.CPUTime(pid, tid); err == nil {
+		t.System = min(t.System, sum)
+		t.User = sum - t.System
 	}
 	return t
 }
 
-func cpuClock(id int, thread bool) int32 { return linux.CPUClock(id, thread) }
-
-// callClock serves clock_gettime of a clock that counts processor time.
+// callClock serves clock_gettime of a clock that counts processor time, see
+// clock_getcpuclockid(3).
 func (p *pod) callClock(th *thread, n *linux.Notif) {
-	const processClock, threadClock, kindMask, sched, perThread = 2, 3, 3, 2, 4
+	const kindMask, sched, perThread = 3, 2, 4
 	id := int32(n.Args[0])
-	var own int32
+	pid, tid := 0, 0
 	var before protocol.CPUTime
 	switch number := int(^(id >> 3)); {
-	case id == threadClock, id < 0 && number == 0 && id&perThread != 0 && id&kindMask == sched:
-		own, before = cpuClock(th.here, true), th.spent()
-	case id == processClock, id < 0 && number == 0 && id&kindMask == sched:
-		own, before = cpuClock(th.proc.body, false), p.earlier(th.proc, 0)
-	case id < 0 && id&kindMask == sched && id&perThread != 0:
+	case id == unix.CLOCK_THREAD_CPUTIME_ID, id < 0 && id&(kindMask|perThread) == sched|perThread && number == 0:
+		pid, tid, before = th.proc.body, th.here, th.spent()
+	case id == unix.CLOCK_PROCESS_CPUTIME_ID, id < 0 && id&(kindMask|perThread) == sched && number == 0:
+		pid, before = th.proc.body, p.earlier(th.proc, 0)
+	case id < 0 && id&(kindMask|perThread) == sched|perThread:
 		if of := p.threadHome(number); of != nil && of.proc == th.proc {
-			own, before = cpuClock(of.here, true), of.spent()
+			pid, tid, before = of.proc.body, of.here, of.spent()
 		}
-	case id < 0 && id&kindMask == sched:
+	case id < 0 && id&(kindMask|perThread) == sched:
 		if of := p.procHome(number); of != nil {
-			own, before = cpuClock(of.body, false), p.earlier(of, 0)
+			pid, before = of.body, p.earlier(of, 0)
 		}
 	}
-	var ts unix.Timespec
-	if before.User+before.System == 0 || unix.ClockGettime(own, &ts) != nil {
+	own, err := int64(0), error(nil)
+	if before.User+before.System != 0 {
+		own, err = linux.CPUTime(pid, tid)
+	}
+	if before.User+before.System == 0 || err != nil {
 		p.pass(n.ID)
 		return
 	}
-	ns := ts.Nano() + before.User + before.System
+	ns := own + before.User + before.System
 	var b [16]byte
 	binary.LittleEndian.PutUint64(b[:], uint64(ns/1e9))
 	binary.LittleEndian.PutUint64(b[8:], uint64(ns%1e9))

@@ -68,7 +68,7 @@ func (p *pod) limit(pr *proc, resource int, lim unix.Rlimit) {
 		lim = mapLimit(lim, func(v uint64) uint64 { return v + tableSize + scratchSize })
 	case unix.RLIMIT_CPU:
 		t := p.earlier(pr, 0)
-		used := uint64(t.User+t.System) / 1e9
+		used := uint64(max(0, t.User+t.System)) / 1e9
 		lim = mapLimit(lim, func(v uint64) uint64 { return max(v, used+1) - used })
 	}
 	var now unix.Rlimit

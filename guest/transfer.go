@@ -193,7 +193,7 @@ func (p *pod) finishArrival(m *transferring, stopped []int) error {
 		b := got.Body.(*podBody)
 		var err error
 		if doErr := p.tr.Do(func() {
-			if err = p.restoreThreads(b.leader, &got.Proc.Image, got.Puller == nil); err != nil {
+			if err = p.restoreThreads(b.leader, &got.Proc.Image, got.Proc.Shown, got.Puller == nil); err != nil {
 				return
 			}
 			for _, pid := range stopped {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/syscallfwd"
 )
@@ -186,6 +187,27 @@ func addTime(tv []byte, ns int64) {
 	us := int64(binary.LittleEndian.Uint64(tv))*1e6 + int64(binary.LittleEndian.Uint64(tv[8:])) + ns/1e3
 	binary.LittleEndian.PutUint64(tv, uint64(us/1e6))
 	binary.LittleEndian.PutUint64(tv[8:], uint64(us%1e6))
+}
+
+// usedHere is the processor time, in ns, that the kernel's clocks show of a
+// process, or of a thread of it, at home: the program's and the kernel's. The sum
+// is exact.
+func usedHere(pid, tid int) (user, system int64) {
+	const tick = 1e9 / 100 // USER_HZ
+	path := "/proc/" + strconv.Itoa(pid) + "/stat"
+	if tid != 0 {
+		path = "/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/stat"
+	}
+	st, err := linux.ReadStat(path)
+	if err != nil {
+		return 0, 0 // it is ending
+	}
+	sum, err := linux.CPUTime(pid, tid)
+	if err != nil {
+		return int64(st.UTime) * tick, int64(st.STime) * tick
+	}
+	system = min(int64(st.STime)*tick, sum)
+	return sum - system, system
 }
 
 func readComm(pid int) string {

@@ -316,6 +316,10 @@ func (s *Supervisor) capture(d *departing) error {
 	}
 	im := &d.img.Image
 	im.PID, im.CPU, d.img.Gen = p.pid, p.began, p.gen
+	s.mu.Lock()
+	d.img.CPU = p.cpu
+	s.mu.Unlock()
+	d.img.Shown.User, d.img.Shown.System = usedHere(p.pid, 0)
 	for _, t := range d.threads {
 		if _, err := s.tr.StepOut(t.th.tid, vdso); err != nil {
 			return err
@@ -332,6 +336,7 @@ func (s *Supervisor) capture(d *departing) error {
 			return err
 		}
 		t.rseq = ct.Rseq
+		ct.Used[0], ct.Used[1] = usedHere(p.pid, t.th.tid)
 		ct.Mask, ct.Pending = t.held.Mask, nil // what is pending arrives when the shadow runs
 		ct.Regs = t.held.Regs
 		p.restarted(t.th.tid, &ct.Regs)

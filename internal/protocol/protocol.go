@@ -62,8 +62,8 @@ type PodOpenReply struct{ VDSO []linux.Mapping }
 // ProcImage carries a process. Its pages follow on the bulk connection.
 type ProcImage struct {
 	Image checkpoint.Image
-	Gen   uint64 // see ProcRef
-	Bulk  uint64 // of the pages that follow on the bulk connection; 0 if they come otherwise, or there are none
+	Gen   uint64  // see ProcRef
+	Bulk  uint64  // of the pages that follow on the bulk connection; 0 if they come otherwise, or there are none
 	CPU   CPUTime // used away: what home has not seen itself
 	Shown CPUTime // what its clocks show besides: used at home
 }
