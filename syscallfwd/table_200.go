@@ -40,7 +40,7 @@ func rows200() []Entry {
 		row(225, "timer_getoverrun", Forward, "cputimer", "", num("timerid")),
 		row(226, "timer_delete", Forward, "cputimer", "", num("timerid")),
 		row(227, "clock_settime", Forward, "", "The home machine's clock.", num("clockid"), in("tp", 16)),
-		row(228, "clock_gettime", Local, "", "Monotonic clocks are shifted to home's by the pod's time namespace; CLOCK_REALTIME is the node's. A clock that is a descriptor (PTP) is not found.",
+		row(228, "clock_gettime", Local, "", "Monotonic clocks are shifted to home's by the pod's time namespace; CLOCK_REALTIME is the node's. Clocks of processor time are trapped, and go on from what they showed where the process comes from; back home they show what was used at home. A clock that is a descriptor (PTP) is not found.",
 			num("clockid"), addr("tp")),
 		row(229, "clock_getres", Local, "", "", num("clockid"), addr("res")),
 		row(230, "clock_nanosleep", Forward, "cputimer", "Sleeps on home's clock; a clock of CPU time must run where the CPU time is spent.",

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -82,6 +83,8 @@ func TestEveryCall(t *testing.T) {
 		switch {
 		case nr == unix.SYS_MMAP:
 			continue // TestMmap
+		case nr == unix.SYS_CLOCK_GETTIME:
+			continue // TestClocks
 		case nr == unix.SYS_RT_SIGTIMEDWAIT:
 			want = retTrace | 1
 		case local[nr]:
@@ -95,6 +98,22 @@ func TestEveryCall(t *testing.T) {
 	}
 	if got := m.run(t, archX8664, 1<<20); got != retNotify {
 		t.Errorf("a number that no kernel knows: %#x", got)
+	}
+}
+
+// Clocks of processor time are told by us, whatever the upper half of the word is.
+func TestClocks(t *testing.T) {
+	m := build(t)
+	for clock := int32(-40); clock < 20; clock++ {
+		want := uint32(retNotify)
+		if slices.Contains(clocks, int(clock)) {
+			want = retAllow
+		}
+		for _, arg := range []uint64{uint64(uint32(clock)), uint64(int64(clock)), uint64(uint32(clock)) | 7<<32} {
+			if got := m.run(t, archX8664, unix.SYS_CLOCK_GETTIME, arg, 0); got != want {
+				t.Errorf("clock %d: %#x, want %#x", clock, got, want)
+			}
+		}
 	}
 }
 
