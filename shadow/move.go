@@ -158,10 +158,12 @@ func (m *move) one(ctx context.Context, pid int) error {
 	p := s.process(pid)
 	at := (*site)(nil)
 	if p != nil && p.getState() != home {
-		if p.getState() != away {
-			return errors.New("it is just being started")
+		if err := awaitStart(ctx, p); err != nil {
+			return err
 		}
-		at = p.site()
+		if p.getState() != home { // it may not have been able to leave
+			at = p.site()
+		}
 	}
 	switch {
 	case at == m.to:
@@ -173,6 +175,24 @@ func (m *move) one(ctx context.Context, pid int) error {
 	default:
 		return m.across(ctx, p, at)
 	}
+}
+
+// startLimit bounds the wait for a program to be there.
+const startLimit = 10 * time.Second
+
+// awaitStart waits for a program that is just being executed.
+func awaitStart(ctx context.Context, p *process) error {
+	for end := time.Now().Add(startLimit); p.getState() == starting || p.getState() == leaving; {
+		if time.Now().After(end) {
+			return errors.New("it is just being started")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // freezeRequest bounds a node's answer to Take; it gives up before.

@@ -282,7 +282,7 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 	defer s.listener.Store(nil)
 	taken, refs, takeErr := s.take(ctx, at, req)
 	if takeErr != nil {
-		c.conn.Close()
+		c.drop(s)
 	}
 	err = <-received
 	if takeErr != nil { // says more
