@@ -568,21 +568,14 @@ func (s *Supervisor) become(d *departing, to *site, later bool) error {
 	for _, t := range d.threads {
 		s.add(t.th)
 	}
+	if err := s.sendPending(d); err != nil {
+		return err
+	}
 	for _, t := range d.threads {
 		if err := s.enterLoop(t.th); err != nil {
 			return err
 		}
 		s.traceLog.note(t.th.tid, "+++ leaves for %s +++", to.name)
-		for i := range t.swallow {
-			info := t.swallow[i]
-			s.signalID++
-			directed := signals.Code(&info) == siTkill
-			s.unacked[s.signalID] = unackedSignal{p.pid, t.th.tid, directed, info}
-			p.sendSignal(protocol.SignalMessage{
-				ID: s.signalID, PID: p.pid, TID: t.th.tid, Gen: p.gen, Directed: directed, Info: info[:],
-				SignalFD: d.fds&signals.Bit(signals.Signo(&info)) != 0,
-			})
-		}
 		if !t.stopped {
 			s.cont(t.th, 0)
 			if t.stopLater {

@@ -216,6 +216,7 @@ func (s *Supervisor) take(ctx context.Context, at *site, req protocol.TakeReques
 func (s *Supervisor) tellNode(at *site, typ string, refs protocol.ProcRefs) {
 	ctx, cancel := context.WithTimeout(at.sess.Context(), freezeRequest)
 	defer cancel()
+	at.out.Flush() // signals that are to be there when a process runs
 	if err := at.sess.Request(ctx, typ, refs, &protocol.Empty{}); err != nil {
 		s.log.Debug("node not told", "node", at.name, "type", typ, "err", err)
 	}

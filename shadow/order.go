@@ -1,11 +1,16 @@
 package shadow
 
 import (
+	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"homing/checkpoint"
 	"homing/internal/linux"
+	"homing/internal/protocol"
+	"homing/internal/tracer"
 	"homing/signals"
 	"homing/syscallfwd"
 )
@@ -117,7 +122,196 @@ func (th *thread) sentToThread(sig int, info *signals.Info) bool {
 		th.expected[sig]--
 		return true
 	}
-	return false
+	if !ordered(sig, info) {
+		return false
+	}
+	// A thread's own come first: if another one waits, so was this.
+	st, err := linux.ReadStatus(th.tid)
+	return err == nil && st.SigPnd&signals.Bit(sig) != 0
+}
+
+// requeue has a stopped thread send itself, or its process, signals with their
+// own siginfo, which only the process itself may do (rt_sigqueueinfo(2)). They
+// are older than those that wait already, and come before them: as others may
+// send more at any time, the order is looked at afterwards, and made again.
+// Tracer's thread.
+func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) error {
+	var numbers uint64 // of those whose order matters
+	for i := range infos {
+		if sig := signals.Signo(&infos[i]); sig >= signals.FirstRealTime {
+			numbers |= signals.Bit(sig)
+		}
+	}
+	if !directed && numbers != 0 {
+		st, err := linux.ReadStatus(th.tid)
+		if err != nil {
+			return err
+		}
+		numbers &^= st.SigPnd // of a number its own come first, and would be taken out
+	}
+	const often = 10
+	for try := 0; ; try++ {
+		waiting, err := s.waiting(th, numbers, !directed)
+		if err != nil {
+			return err
+		}
+		if try > 0 && (inOrder(waiting, infos) || try == often) {
+			return nil
+		}
+		if err := s.takeOut(th, waiting); err != nil {
+			return err
+		}
+		if try == 0 {
+			infos = slices.Concat(infos, waiting)
+		} else {
+			infos = slices.Concat(only(infos, numbers), without(waiting, infos))
+		}
+		if err := s.queueHere(th, infos, directed); err != nil || numbers == 0 {
+			return err
+		}
+	}
+}
+
+// sendPending passes the signals to the guest that came while its threads were
+// being stopped, and those that wait, so that they wait there when it runs. What
+// a signalfd reads, and what is ignored, stays here. Tracer's thread.
+func (s *Supervisor) sendPending(d *departing) error {
+	stays := d.fds | d.ignored
+	var shared []signals.Info
+	for i, t := range d.threads {
+		var own, forFD []signals.Info
+		for _, info := range t.swallow {
+			switch {
+			case stays&signals.Bit(signals.Signo(&info)) != 0:
+				forFD = append(forFD, info)
+			case signals.Code(&info) == siTkill:
+				own = append(own, info)
+			default:
+				shared = append(shared, info)
+			}
+		}
+		if err := s.requeue(t.th, forFD, false); err != nil {
+			return err
+		}
+		waiting, err := s.waiting(t.th, ^stays, false)
+		if err != nil {
+			return err
+		}
+		if err := s.takeOut(t.th, waiting); err != nil {
+			return err
+		}
+		for _, info := range append(own, waiting...) {
+			s.pass(t.th, info, true)
+		}
+		if i < len(d.threads)-1 {
+			continue
+		}
+		if waiting, err = s.waiting(t.th, ^stays, true); err != nil {
+			return err
+		}
+		if err := s.takeOut(t.th, waiting); err != nil {
+			return err
+		}
+		for _, info := range append(shared, waiting...) {
+			s.pass(d.threads[0].th, info, false)
+		}
+	}
+	return nil
+}
+
+// pass sends a signal to the pod that no thread stands for.
+func (s *Supervisor) pass(th *thread, info signals.Info, directed bool) {
+	s.signalID++
+	s.unacked[s.signalID] = unackedSignal{th.proc.pid, th.tid, directed, info}
+	th.proc.sendSignal(protocol.SignalMessage{
+		ID: s.signalID, PID: th.proc.pid, TID: th.tid, Gen: th.proc.gen, Directed: directed, Info: info[:],
+	})
+}
+
+// waiting lists signals of some numbers that wait for a stopped thread or its process.
+func (s *Supervisor) waiting(th *thread, numbers uint64, shared bool) ([]signals.Info, error) {
+	if numbers == 0 {
+		return nil, nil
+	}
+	all, err := checkpoint.PendingSignals(th.tid, shared)
+	return only(all, numbers), err
+}
+
+func only(infos []signals.Info, numbers uint64) (some []signals.Info) {
+	for i := range infos {
+		if numbers&signals.Bit(signals.Signo(&infos[i])) != 0 {
+			some = append(some, infos[i])
+		}
+	}
+	return some
+}
+
+// without is infos but for those in others, one for one.
+func without(infos, others []signals.Info) (rest []signals.Info) {
+	count := map[signals.Info]int{}
+	for _, info := range others {
+		count[info]++
+	}
+	for _, info := range infos {
+		if count[info]--; count[info] < 0 {
+			rest = append(rest, info)
+		}
+	}
+	return rest
+}
+
+// inOrder tells whether no signal of a number waits before the first of that
+// number in infos.
+func inOrder(waiting, infos []signals.Info) bool {
+	first := map[int]signals.Info{}
+	for i := range infos {
+		if sig := signals.Signo(&infos[i]); first[sig] == (signals.Info{}) {
+			first[sig] = infos[i]
+		}
+	}
+	for i := range waiting {
+		sig := signals.Signo(&waiting[i])
+		if was, ok := first[sig]; ok && was != waiting[i] {
+			return false
+		}
+		delete(first, sig)
+	}
+	return true
+}
+
+// takeOut removes waiting signals.
+func (s *Supervisor) takeOut(th *thread, waiting []signals.Info) error {
+	body := s.body(th)
+	scratch := body.Table + uint64(body.Size)
+	for i := range waiting {
+		b := make([]byte, 24) // the set, then a timeout of 0
+		binary.LittleEndian.PutUint64(b, signals.Bit(signals.Signo(&waiting[i])))
+		if err := body.WriteScratch(th.tid, b); err != nil {
+			return err
+		}
+		if _, err := body.Inject(th.tid, []tracer.Call{tracer.C(unix.SYS_RT_SIGTIMEDWAIT, scratch, 0, scratch+8, 8)}); err != nil {
+			return fmt.Errorf("take out a pending signal: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Supervisor) queueHere(th *thread, infos []signals.Info, directed bool) error {
+	body := s.body(th)
+	scratch := body.Table + uint64(body.Size)
+	for _, info := range infos {
+		if err := body.WriteScratch(th.tid, info[:]); err != nil {
+			return err
+		}
+		call := tracer.C(unix.SYS_RT_SIGQUEUEINFO, uint64(th.proc.pid), uint64(signals.Signo(&info)), scratch)
+		if directed {
+			call = tracer.C(unix.SYS_RT_TGSIGQUEUEINFO, uint64(th.proc.pid), uint64(th.tid), uint64(signals.Signo(&info)), scratch)
+		}
+		if _, err := body.Inject(th.tid, []tracer.Call{call}); err != nil {
+			return fmt.Errorf("restore pending signal: %w", err)
+		}
+	}
+	return nil
 }
 
 // leaderExits: its signals are for all the others again.

@@ -359,26 +359,6 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 	return s.dropStub(leader, t)
 }
 
-// requeue makes a thread send itself pending signals with their own siginfo,
-// which only the process itself may do (rt_sigqueueinfo(2)).
-func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) error {
-	body := s.body(th)
-	scratch := body.Table + uint64(body.Size)
-	for _, info := range infos {
-		if err := body.WriteScratch(th.tid, info[:]); err != nil {
-			return err
-		}
-		call := tracer.C(unix.SYS_RT_SIGQUEUEINFO, uint64(th.proc.pid), uint64(signals.Signo(&info)), scratch)
-		if directed {
-			call = tracer.C(unix.SYS_RT_TGSIGQUEUEINFO, uint64(th.proc.pid), uint64(th.tid), uint64(signals.Signo(&info)), scratch)
-		}
-		if _, err := body.Inject(th.tid, []tracer.Call{call}); err != nil {
-			return fmt.Errorf("restore pending signal: %w", err)
-		}
-	}
-	return nil
-}
-
 // dropStub unmaps stub and arena with a syscall instruction of the program's, and
 // sets the leader's registers for good.
 func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
