@@ -32,6 +32,7 @@ type departing struct {
 	maps    []linux.Mapping
 	booted  bool                 // stub and arena are mapped
 	early   []linux.MappingFlags // nil, or read before it stood still
+	texts   []procText           // files of /proc that it is reading
 	ignored uint64
 	caught  uint64
 	left    *residue // what it has left behind
@@ -349,6 +350,7 @@ func (s *Supervisor) capture(d *departing) error {
 		return err
 	}
 	p.stub, p.arena = place, place+gapSize
+	d.texts = procTexts(p.pid)
 	if err := s.boot(d, maps); err != nil {
 		return err
 	}
@@ -539,6 +541,7 @@ func (s *Supervisor) become(d *departing, to *site, later bool) error {
 	}
 	p.caught, p.wanted, p.ignored = d.caught, 0, d.ignored
 	p.signalfd.Store(d.fds)
+	s.freezeTexts(d)
 	if err := d.img.Image.Timers.Disarm(leader.th.tid, s.body(leader.th)); err != nil {
 		return err
 	}
