@@ -272,6 +272,13 @@ func (p *Puller) Wait() error {
 // Done is closed when Wait would return.
 func (p *Puller) Done() <-chan struct{} { return p.done }
 
+// Missing returns how many bytes have yet to come.
+func (p *Puller) Missing() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spaces[0].left * pageSize
+}
+
 // Forks tells whether the process may fork while pages are missing.
 func (p *Puller) Forks() bool { return p.forks }
 

@@ -53,8 +53,8 @@ func (m *moved) finish(but ...linux.Range) {
 	if err := m.p.Finish(context.Background()); err != nil {
 		m.b.t.Fatal(err)
 	}
-	if err := <-m.served; err != nil {
-		m.b.t.Fatalf("source: %v", err)
+	if err := <-m.served; err != nil || m.p.Missing() != 0 {
+		m.b.t.Fatalf("source: %v; %d bytes missing", err, m.p.Missing())
 	}
 	same(m.b.t.(*testing.T), m.a, m.b, subtract(mapped(m.im, nil), sorted(but)))
 }
@@ -107,7 +107,7 @@ func lazily(t *testing.T, link func() (net.Conn, net.Conn), hybrid bool) *moved 
 	if d.err != nil {
 		t.Fatal(d.err)
 	}
-	if r.Declined != "" || r.Lazy == 0 || d.Puller == nil {
+	if r.Declined != "" || r.Lazy == 0 || d.Puller == nil || d.Puller.Missing() == 0 {
 		t.Fatalf("not lazily: %+v", r)
 	}
 	m.p = d.Puller
@@ -354,6 +354,40 @@ func TestCut(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The same while it runs.
+func TestCutRounds(t *testing.T) {
+	if err := Probe().Track; err != nil {
+		t.Skip(err)
+	}
+	im := testImage(t)
+	a, b := source(t, im), start(t)
+	b.mapAll(im)
+	a.must("scribble", base+64*mib, 8*mib, 0)
+	for _, after := range []int64{20, 1 << 20, 31 << 20, 60 << 20} {
+		u, err := a.userfault(linux.UserfaultUserModeOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := NewTracker(a.pid, u, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, there := tcpPair(t)
+		c := &cutConn{Conn: here}
+		c.left.Store(after)
+		got := receive(there, Body{PID: b.pid, Image: im})
+		s := NewSource(c, a.pid, Options{Compress: Never})
+		for err == nil {
+			_, err = s.Precopy(context.Background(), tr, func() ([]byte, *checkpoint.Image, error) { return nil, im, nil }, Aim{Rounds: 1})
+		}
+		if d := <-got; d.err == nil {
+			t.Errorf("source: %v; the destination has noticed nothing", err)
+		}
+		s.Close()
+		tr.Disarm()
 	}
 }
 

@@ -292,7 +292,7 @@ func (s *Source) send(ctx context.Context, p plan) (r Round, declined string, er
 	s.sent = subtract(union(subtract(s.sent, p.gone), p.pages), missing)
 	s.there = union(subtract(s.there, union(p.gone, p.lazy)), p.pages) // or may be: those skipped, from before
 	r = Round{Pages: w.pages - uint64(length(p.lazy)+length(p.gone))/pageSize, Bytes: w.bytes, Zero: w.zero, Duration: time.Since(start)}
-	if n := r.Pages * pageSize; n >= 4<<20 {
+	if n := (r.Pages - r.Zero) * pageSize; n >= 4<<20 {
 		s.bandwidth = float64(n) / r.Duration.Seconds()
 	}
 	w.progress(true)
