@@ -177,6 +177,7 @@ func (p *pod) cloneGuest(th *thread, req *cloneRequest, childTID int) error {
 	child := &thread{tid: childTID, proc: th.proc}
 	if req.flags&unix.CLONE_THREAD == 0 {
 		child.proc = &proc{pid: childTID, gen: req.gen, cpu: th.proc.cpu, sharesVM: req.flags&unix.CLONE_VM != 0}
+		child.proc.parked = p.parked && !child.proc.sharesVM
 		th.proc.mu.Lock()
 		child.proc.actions = th.proc.actions
 		child.proc.limits = cloneLimits(th.proc.limits)

@@ -141,7 +141,7 @@ func (p *pod) takeBody(im *checkpoint.Image, old *thread) (*thread, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new body: %w", err)
 	}
-	th := &thread{tid: im.PID, here: here, proc: &proc{pid: im.PID, body: here, loading: true}}
+	th := &thread{tid: im.PID, here: here, proc: &proc{pid: im.PID, body: here, loading: true, parked: p.parked}}
 	if old != nil {
 		th.proc.gen = old.proc.gen
 		th.before[0].Store(used.User)
@@ -305,7 +305,8 @@ func (p *pod) animate(th *thread, im *checkpoint.Image) error {
 	p.order.Add(1)
 	th.proc.setLoading(false)
 	p.takeEarly(th.proc)
-	if th.proc.stopped = p.standing[th.proc.gen]; th.proc.stopped {
+	th.proc.stopped = p.standing[th.proc.gen]
+	if th.proc.standsStill() {
 		th.held = true
 		return nil
 	}

@@ -76,6 +76,7 @@ type pod struct {
 	dead    ended
 
 	standing map[uint64]bool // tracer's thread: processes stopped by job control, by generation
+	parked   bool            // tracer's thread: who is born, or arrives, is to stand still, see Evict
 
 	isOpen   bool
 	closing  bool

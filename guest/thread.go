@@ -59,6 +59,8 @@ func (p *proc) isLoading() bool {
 	return p.loading
 }
 
+func (p *proc) ref() protocol.ProcRef { return protocol.ProcRef{PID: p.pid, Gen: p.gen} }
+
 func (p *proc) setLoading(v bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

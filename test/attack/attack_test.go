@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"homing/internal/oracle"
+	"homing/node"
 )
 
 // limit bounds each run; nothing is measured.
@@ -135,4 +136,60 @@ func TestStopNewborn(t *testing.T) {
 			t.Fatal(got)
 		}
 	})
+}
+
+// Children that are being born when the owner comes back stayed on the node, which
+// was said to be free; one that had just been made by vfork was stopped before it
+// executed its program, and its parent could not leave any more.
+func TestEvictParents(t *testing.T) {
+	lab, err := oracle.StartLab(homing, programs, oracle.Self(), 1, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts := []string{
+		"echo; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 100 & done; wait",
+		"echo; exec python3 -c 'import subprocess\nwhile True: subprocess.run([\"true\"])'",
+	}
+	for i := range 8 {
+		evictParent(t, lab, scripts[i%len(scripts)], time.Duration(i)*20*time.Millisecond)
+	}
+	if _, err := lab.Close(); err != nil {
+		t.Error(err, lab.Log())
+	}
+}
+
+// evictParent evicts a script some time after it has begun.
+func evictParent(t *testing.T, lab *oracle.Lab, script string, after time.Duration) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.Command(homing, "run", "--on", "n1", "--", "/bin/sh", "-c", script)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOMING_STATE=" + lab.State}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait() // killed
+	}()
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(after) // any moment will do
+	owner := filepath.Join(filepath.Dir(lab.State), "n1")
+	ignore := func(node.ControlReply) {}
+	if err := node.Control(ctx, owner, node.ControlRequest{Op: "evict"}, ignore); err != nil {
+		t.Fatalf("evict: %v\n%s", err, lab.Log())
+	}
+	if err := node.Control(ctx, owner, node.ControlRequest{Op: "status"}, func(r node.ControlReply) {
+		if r.Status != nil && len(r.Status.Guests) > 0 {
+			t.Errorf("still there: %v", r.Status.Guests)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
