@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homing/checkpoint"
+	"homing/internal/fault"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
@@ -19,10 +20,12 @@ import (
 
 // run serves Run.
 func (p *pod) run(_ context.Context, req protocol.ProcRefs) (any, error) {
+	_ = fault.Point("node.run", p.cut())
 	for _, ref := range req.Procs {
 		pr := p.procOf(ref)
-		if pr == nil {
-			continue // it has ended
+		if pr == nil { // it has ended, or was lost after it had arrived
+			p.out.Send(protocol.Died, protocol.DiedMessage{PID: ref.PID, Gen: ref.Gen, Reason: "it was lost before it ran there"})
+			continue
 		}
 		pr.setLoading(false)
 		p.goOn(pr)

@@ -290,6 +290,7 @@ func (p *pod) close() {
 	p.mu.Lock()
 	p.closing = true
 	p.mu.Unlock()
+	p.dropMoves()
 	_ = p.tr.Do(func() { // ErrClosed cannot be: only we close it
 		p.killInit()
 		for p.init != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"homing/checkpoint"
 	"homing/checkpoint/transfer"
 	"homing/internal/carry"
+	"homing/internal/fault"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
@@ -55,8 +57,12 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 		m.close()
 		return nil, err
 	}
-	t := &taking{pod: p, pr: pr}
+	t := &taking{pod: p, pr: pr, conn: conn}
 	if t.early, err = checkpoint.EarlyFlags(pr.body); err != nil {
+		m.close()
+		return nil, err
+	}
+	if err := fault.Point("node.take.begin", conn); err != nil {
 		m.close()
 		return nil, err
 	}
@@ -74,6 +80,9 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 		Freeze:    t.freeze,
 	}
 	sent, err := s.Send(ctx, conn)
+	if err == nil {
+		err = fault.Point("node.take.sent", conn)
+	}
 	if err != nil {
 		m.close()
 		p.thaw(t.group)
@@ -133,6 +142,7 @@ type taking struct {
 	early   []linux.MappingFlags
 	began   time.Time
 	watched bool // by us
+	conn    net.Conn
 }
 
 // freeze stops the processes and describes them.
@@ -168,7 +178,7 @@ func (t *taking) freeze(ctx context.Context) ([]carry.Frozen, error) {
 			return nil, err
 		}
 	}
-	return out, nil
+	return out, fault.Point("node.take.frozen", t.conn)
 }
 
 // userfault makes a userfaultfd in the running process, to see what it writes:
@@ -281,6 +291,7 @@ func (p *pod) borrow(th *thread) (u transfer.Userfault, err error) {
 
 // thawed serves Thaw.
 func (p *pod) thawed(_ context.Context, req protocol.ProcRefs) (any, error) {
+	_ = fault.Point("node.thaw", p.cut())
 	var group []*proc
 	for _, ref := range req.Procs {
 		if pr := p.procOf(ref); pr != nil { // else it has ended
@@ -293,6 +304,7 @@ func (p *pod) thawed(_ context.Context, req protocol.ProcRefs) (any, error) {
 
 // gone serves Gone.
 func (p *pod) gone(_ context.Context, req protocol.ProcRefs) (any, error) {
+	_ = fault.Point("node.gone", p.cut())
 	for _, ref := range req.Procs {
 		if pr := p.procOf(ref); pr != nil {
 			p.leave(pr)

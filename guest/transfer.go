@@ -13,6 +13,7 @@ import (
 	"homing/checkpoint"
 	"homing/checkpoint/transfer"
 	"homing/internal/carry"
+	"homing/internal/fault"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
@@ -61,39 +62,45 @@ const maxMoves = 64
 
 // openMove serves MoveOpen.
 func (p *pod) openMove(_ context.Context, req protocol.MoveOpenRequest) (any, error) {
-	m := &transferring{id: req.Move}
-	p.mu.Lock()
-	switch {
-	case p.moves[req.Move] != nil:
-		p.mu.Unlock()
-		return nil, errors.New("a move of this number is open")
-	case len(p.moves) >= maxMoves:
-		p.mu.Unlock()
-		return nil, errors.New("too many moves at once")
-	}
-	p.moves[req.Move] = m
-	p.mu.Unlock()
-	fail := func(err error) (any, error) {
-		p.forgetMove(req.Move)
-		return nil, err
-	}
 	if req.Receive {
 		if err := p.host.admit(1); err != nil {
-			return fail(err)
+			return nil, err
 		}
 	}
+	m := &transferring{id: req.Move}
 	var err error
 	if m.expect, err = p.sess.Expect(req.Peer); err != nil {
-		return fail(err)
+		return nil, err
 	}
 	m.ctx, m.cancel = context.WithCancel(p.sess.Context())
 	reply := protocol.MoveOpenReply{Ticket: m.expect.Ticket}
 	if req.Receive {
 		reply.Fault = p.host.fault()
 		m.arrived = make(chan struct{})
+	}
+	if err := p.addMove(m); err != nil {
+		m.close()
+		return nil, err
+	}
+	if req.Receive {
 		go p.receive(m)
 	}
 	return reply, nil
+}
+
+func (p *pod) addMove(m *transferring) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.moves == nil:
+		return errors.New("the session is over")
+	case p.moves[m.id] != nil:
+		return errors.New("a move of this number is open")
+	case len(p.moves) >= maxMoves:
+		return errors.New("too many moves at once")
+	}
+	p.moves[m.id] = m
+	return nil
 }
 
 // fault says why processes here cannot run before all their memory has come.
@@ -139,7 +146,15 @@ func (m *transferring) close() {
 // receive takes what comes by a move's connection.
 func (p *pod) receive(m *transferring) {
 	defer close(m.arrived)
+	defer func() {
+		if m.err != nil {
+			m.close() // the other end is to know, also if home gives no more orders
+		}
+	}()
 	conn, err := m.connection(m.ctx)
+	if err == nil {
+		err = fault.Point("node.receive.begin", conn)
+	}
 	if err != nil {
 		m.err = err
 		return
@@ -169,7 +184,13 @@ func (p *pod) arrive(ctx context.Context, req protocol.ArriveRequest) (any, erro
 	}
 	err := m.err
 	if err == nil {
+		err = fault.Point("node.arrive.begin", p.cut())
+	}
+	if err == nil {
 		err = p.finishArrival(m, req.Stopped)
+	}
+	if err == nil {
+		err = fault.Point("node.arrive.done", p.cut())
 	}
 	p.forgetMove(req.Move)
 	if err != nil {
@@ -212,24 +233,25 @@ func (p *pod) finishArrival(m *transferring, stopped []int) error {
 			b.leader.proc.pull(p, got.Puller, m)
 		}
 	}
-	return nil
+	return fault.Point("node.arrive.threads", p.cut())
 }
 
 // dropArrival ends what has come of a move that has failed.
 func (p *pod) dropArrival(m *transferring) {
-	m.close()
-	for i := range m.got {
-		if pl := m.got[i].Puller; pl != nil {
-			pl.Stop()
-		}
+	for i := range m.got { // before the connection is closed: nothing is lost by that
 		if b := m.got[i].Body.(*podBody); b.leader != nil {
 			p.leave(b.leader.proc)
 		}
+		if pl := m.got[i].Puller; pl != nil {
+			pl.Stop()
+		}
 	}
+	m.close()
 }
 
 // dropMove serves MoveDrop.
 func (p *pod) dropMove(_ context.Context, req protocol.MoveRef) (any, error) {
+	_ = fault.Point("node.drop", p.cut())
 	m := p.forgetMove(req.Move)
 	if m == nil {
 		return protocol.Empty{}, nil
@@ -242,6 +264,26 @@ func (p *pod) dropMove(_ context.Context, req protocol.MoveRef) (any, error) {
 	return protocol.Empty{}, nil
 }
 
+// dropMoves ends all moves: the session is over.
+func (p *pod) dropMoves() {
+	p.mu.Lock()
+	all := p.moves
+	p.moves = nil
+	p.mu.Unlock()
+	for _, m := range all {
+		m.close()
+		if m.arrived == nil {
+			continue
+		}
+		<-m.arrived
+		for i := range m.got {
+			if pl := m.got[i].Puller; pl != nil {
+				pl.Stop()
+			}
+		}
+	}
+}
+
 // podBody is the body of a process on its way here.
 type podBody struct {
 	pod     *pod
@@ -251,6 +293,9 @@ type podBody struct {
 
 func (b *podBody) prepare(img *protocol.ProcImage) (map[int]int, error) {
 	p, im := b.pod, &img.Image
+	if err := fault.Point("node.receive.body", p.cut()); err != nil {
+		return nil, err
+	}
 	if err := p.acceptable(im); err != nil {
 		return nil, err
 	}

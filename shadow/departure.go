@@ -12,6 +12,7 @@ import (
 	"homing/checkpoint"
 	"homing/checkpoint/transfer"
 	"homing/internal/carry"
+	"homing/internal/fault"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
@@ -60,7 +61,7 @@ func (d *departure) freeze(context.Context) ([]carry.Frozen, error) {
 	for _, one := range d.group {
 		out = append(out, carry.Frozen{PID: one.p.pid, Proc: &one.img, Eager: carry.Eager(&one.img.Image)})
 	}
-	return out, nil
+	return out, fault.Point("home.leave.frozen")
 }
 
 // seizeAll stops the process and all that it shares memory with: those it shared

@@ -10,6 +10,7 @@ import (
 	"homing/checkpoint"
 	"homing/checkpoint/transfer"
 	"homing/internal/carry"
+	"homing/internal/fault"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
@@ -49,6 +50,9 @@ func (b *homeBody) Change(to, built *protocol.ProcImage) (transfer.Placed, error
 
 func (b *homeBody) describe(img *protocol.ProcImage, built *checkpoint.Image) (transfer.Placed, error) {
 	h, s, im := b.h, b.h.s, &img.Image
+	if err := fault.Point("home.bring.body"); err != nil {
+		return transfer.Placed{}, err
+	}
 	if b.p == nil {
 		if b.p = s.process(im.PID); b.p == nil || b.p.getState() != away {
 			return transfer.Placed{}, fmt.Errorf("process %d is not away", im.PID)
@@ -166,6 +170,9 @@ func (h *homecoming) finish() error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := fault.Point("home.bring.threads"); err != nil {
+		return err
 	}
 	s.sharedIsHome(imagesOf(images))
 	if doErr := s.tr.Do(func() {

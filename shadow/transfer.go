@@ -13,6 +13,7 @@ import (
 	"homing/checkpoint"
 	"homing/checkpoint/transfer"
 	"homing/internal/carry"
+	"homing/internal/fault"
 	"homing/internal/protocol"
 	"homing/kkc"
 	"homing/node"
@@ -193,6 +194,10 @@ func (m *move) across(ctx context.Context, p *process, at *site) error {
 	arriving := id
 	s.listener.Store(&listener{id, m, []int{p.pid}})
 	defer s.listener.Store(nil)
+	if err := fault.Point("home.across.open", m.to.cut()); err != nil {
+		s.dropMove(m.to, id)
+		return err
+	}
 	taken, refs, err := s.take(ctx, at, req)
 	via := ""
 	var path *relayed
@@ -219,19 +224,28 @@ func (m *move) across(ctx context.Context, p *process, at *site) error {
 	}
 	start := time.Now()
 	images := imagesOf(taken.Procs)
-	if err := s.waitArrival(ctx, m.to, arriving, taken.Procs); err != nil {
+	err = fault.Point("home.across.taken", m.to.cut())
+	if err == nil {
+		err = s.waitArrival(ctx, m.to, arriving, taken.Procs)
+	}
+	if err != nil {
 		drop()
 		s.sharedIsAt(images, at)
 		s.thaw(at, refs)
 		return err
 	}
-	if err := s.commit(refs, m.to); err != nil {
+	err = fault.Point("home.across.arrived", m.to.cut())
+	if err == nil {
+		err = s.commit(refs, m.to)
+	}
+	if err != nil {
 		s.tellNode(m.to, protocol.Gone, refs)
 		s.sharedIsAt(images, at)
 		s.thaw(at, refs)
 		return err
 	}
 	s.sharedIsAt(images, m.to)
+	_ = fault.Point("home.across.committed", m.to.cut(), at.cut())
 	s.tellNode(m.to, protocol.Run, refs)
 	m.report.Freeze = max(m.report.Freeze, time.Since(start)+time.Duration(taken.Frozen))
 	s.tellNode(at, protocol.Gone, refs)
@@ -266,6 +280,10 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 		return err
 	}
 	defer c.conn.Close()
+	if err := fault.Point("home.bring.open", c.conn); err != nil {
+		c.drop(s)
+		return err
+	}
 	home := &homecoming{s: s, ctx: ctx, reason: reason, objects: sharedObjects{}}
 	defer home.objects.close()
 	r := &carry.Receiver{NewBody: home.newBody}
@@ -290,6 +308,9 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 	}
 	start := time.Now()
 	if err == nil {
+		err = fault.Point("home.bring.taken")
+	}
+	if err == nil {
 		err = home.finish()
 	}
 	if err != nil {
@@ -300,6 +321,7 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 		return err
 	}
 	m.report.Freeze = max(m.report.Freeze, time.Since(start)+time.Duration(taken.Frozen))
+	_ = fault.Point("home.bring.done", at.cut())
 	s.tellNode(at, protocol.Gone, refs)
 	m.note(taken.Strategy, taken.Note, taken.Rounds)
 	m.report.From = at.name
@@ -331,6 +353,10 @@ func (m *move) leave(ctx context.Context, pid int) error {
 	if err != nil {
 		return err
 	}
+	if err := fault.Point("home.leave.open", c.conn, m.to.cut()); err != nil {
+		c.drop(s)
+		return err
+	}
 	d := &departure{s: s, pids: pids}
 	send := &carry.Sender{
 		Want: wanted(m.req.Strategy), Alone: len(pids) == 1 && !sharesFiles(pid), PID: pid,
@@ -351,12 +377,22 @@ func (m *move) leave(ctx context.Context, pid int) error {
 	}
 	sent, err := send.Send(ctx, c.conn)
 	if err == nil {
+		err = fault.Point("home.leave.sent", c.conn, m.to.cut())
+	}
+	if err == nil {
 		err = s.waitArrival(ctx, m.to, c.move, d.procs())
+	}
+	arrived := err == nil
+	if err == nil {
+		err = fault.Point("home.leave.arrived", c.conn, m.to.cut())
 	}
 	if err == nil {
 		err = d.commit(m.to, sent.Serve != nil)
 	}
 	if err != nil {
+		if arrived { // before the connection is closed: nobody misses what would have come
+			s.tellNode(m.to, protocol.Gone, d.refs())
+		}
 		c.drop(s)
 		d.undo()
 		s.sharedStays()
@@ -364,6 +400,7 @@ func (m *move) leave(ctx context.Context, pid int) error {
 	}
 	s.sharedLeft()
 	refs := d.refs()
+	_ = fault.Point("home.leave.committed", c.conn, m.to.cut())
 	s.tellNode(m.to, protocol.Run, refs)
 	m.report.Freeze = max(m.report.Freeze, time.Since(d.began))
 	m.to.noteBandwidth(sent.Bandwidth)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"homing/checkpoint"
+	"homing/internal/fault"
 	"homing/internal/linux"
 )
 
@@ -422,6 +423,9 @@ func (d *Destination) fill(f *frame) error {
 	}
 	if len(to) == 0 {
 		return nil
+	}
+	if err := fault.Point("receive.pages", d.conn); err != nil {
+		return err
 	}
 	if err := d.mem.copy(to, f.data(), true, nil); err != nil {
 		return fmt.Errorf("fill %w", err)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/internal/fault"
 	"homing/internal/linux"
 )
 
@@ -138,6 +139,9 @@ func (p *Puller) take(f *frame) error {
 		return &RemoteError{f.text()}
 	default:
 		return malformed("type %d while pages come", f.typ)
+	}
+	if err := fault.Point("pull.pages", p.conn); err != nil {
+		return err
 	}
 	data := f.data()
 	for _, r := range f.runs {

@@ -25,6 +25,7 @@ import (
 
 	"homing/checkpoint"
 	"homing/checkpoint/transfer"
+	"homing/internal/fault"
 	"homing/internal/linux"
 	"homing/internal/protocol"
 )
@@ -62,6 +63,8 @@ type Sender struct {
 	Userfault func() (transfer.Userfault, error)  // for pre-copy
 	Sketch    func() (*protocol.ProcImage, error) // of the running process
 	Freeze    func(context.Context) ([]Frozen, error)
+
+	conn net.Conn
 }
 
 // Sent is what a sender has done.
@@ -78,6 +81,7 @@ type Sent struct {
 // Send moves the processes' memory. After an error nothing has changed but that
 // the processes stand still if Freeze was reached.
 func (s *Sender) Send(ctx context.Context, conn net.Conn) (*Sent, error) {
+	s.conn = conn
 	out := &Sent{}
 	if !s.Alone {
 		s.Conditions.Track = errGroup
@@ -135,6 +139,9 @@ func (s *Sender) Send(ctx context.Context, conn net.Conn) (*Sent, error) {
 		if r.Lazy > 0 {
 			out.Serve = func(ctx context.Context) (transfer.Round, error) {
 				defer src.Close()
+				if err := fault.Point("send.serve", conn); err != nil {
+					return transfer.Round{}, err
+				}
 				return src.Serve(ctx)
 			}
 		} else {
@@ -158,6 +165,9 @@ func (s *Sender) track() (*transfer.Tracker, error) {
 }
 
 func (s *Sender) sketch() ([]byte, *checkpoint.Image, error) {
+	if err := fault.Point("send.sketch", s.conn); err != nil {
+		return nil, nil, err
+	}
 	p, err := s.Sketch()
 	if err != nil {
 		return nil, nil, err
@@ -167,6 +177,9 @@ func (s *Sender) sketch() ([]byte, *checkpoint.Image, error) {
 }
 
 func (s *Sender) final(ctx context.Context, src *transfer.Source, f Frozen, i, n int, t *transfer.Tracker, lazy bool) (transfer.FinalRound, error) {
+	if err := fault.Point("send.final", s.conn); err != nil {
+		return transfer.FinalRound{}, err
+	}
 	bare := *f.Proc
 	bare.Image.Pages = nil // they are named as they come
 	b, err := json.Marshal(label{Index: i, Count: n, Final: true, Proc: bare})
@@ -260,9 +273,7 @@ func (r *Receiver) one(ctx context.Context, conn net.Conn, got *Received, index 
 	d := transfer.NewDestination(conn, transfer.Body{Layout: layout, Userfault: got.Body.Userfault, Drop: got.Body.Drop}, r.Options)
 	a, err := d.Receive(ctx)
 	got.Rounds, got.Puller = a.Rounds, a.Puller
-	if a.Puller == nil {
-		d.Close()
-	}
+	d.Close() // the Puller does without
 	if err == nil && got.Proc == nil {
 		err = errors.New("a process came without its final description")
 	}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"homing/internal/fault"
 )
 
 // NodeCommand is the hidden subcommand that becomes a lab's node.
@@ -22,6 +24,7 @@ const (
 	nodeReportFD  = 4 // the report pipe
 	nodeDialFD    = 5 // the socket to the switchboard, see DialerOf
 	nodeControlFD = 6 // the listening socket of the node's owner
+	nodeFaultFD   = 7 // the directory of package fault, in some tests
 )
 
 // NodeMain runs as pid 1 of the namespaces that startNode made. It builds the
@@ -162,8 +165,7 @@ func enterRoot(root string) error {
 	return os.Chdir("/")
 }
 
-// execNode becomes the daemon. Nothing but these four descriptors is
-// handed on, whatever the lab itself had inherited.
+// execNode becomes the daemon. Nothing but these descriptors is handed on, whatever the lab itself had inherited.
 func execNode(name string) error {
 	if err := unix.CloseRange(nodeControlFD+1, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close_range: %w", err)
@@ -178,5 +180,11 @@ func execNode(name string) error {
 		"--dial-fd", strconv.Itoa(nodeDialFD), "--control-fd", strconv.Itoa(nodeControlFD),
 	}
 	env := []string{"HOME=/", "PATH=/", "LISTEN_FDS=1", "LISTEN_PID=1"}
+	if dir := os.Getenv(fault.Variable); dir != "" {
+		env = append(env, fault.Variable+"="+dir)
+		if _, err := unix.FcntlInt(nodeFaultFD, unix.F_SETFD, 0); err != nil {
+			return fmt.Errorf("hand on descriptor %d: %w", nodeFaultFD, err)
+		}
+	}
 	return fmt.Errorf("execute the node: %w", unix.Exec("/homing", argv, env))
 }

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"homing/internal/fault"
 )
 
 // maxReport bounds what is read from a node's report pipe.
@@ -89,6 +91,16 @@ func startNode(cfg *Config, site *site, board *switchboard, name string) (n *nod
 	}
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	n.cmd.ExtraFiles = []*os.File{sock, report, port, control} // nodeListenFD and so on
+	if dir := os.Getenv(fault.Variable); dir != "" {           // a test of moves that fail
+		f, err := os.Open(dir)
+		if err != nil {
+			pipe.Close()
+			return nil, err
+		}
+		defer f.Close()
+		n.cmd.ExtraFiles = append(n.cmd.ExtraFiles, f)
+		n.cmd.Env = append(n.cmd.Env, fmt.Sprintf("%s=/proc/self/fd/%d", fault.Variable, nodeFaultFD))
+	}
 	if err := n.cmd.Start(); err != nil {
 		pipe.Close()
 		return nil, explainClone(err)

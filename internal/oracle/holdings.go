@@ -98,3 +98,17 @@ func descendants(pid int) (all []int) {
 	}
 	return all
 }
+
+// Holdings is what a lab holds for jobs at a moment.
+type Holdings struct{ h holdings }
+
+// Holdings looks at the lab's nodes and at home.
+func (l *Lab) Holdings() Holdings { return Holdings{l.holdings()} }
+
+// Leaks waits a little for everything to be as before, and says what there is more of.
+func (l *Lab) Leaks(before Holdings, patience time.Duration) string {
+	return l.leaks(before.h, patience)
+}
+
+// Nodes are the processes of the lab's nodes, in their order.
+func (l *Lab) Nodes() []int { return nodesOf(l.cmd.Process.Pid) }

@@ -33,8 +33,9 @@ type Lab struct {
 
 var labs atomic.Int64
 
-// StartLab starts a lab whose command only says where the state is and waits for the end of its input.
-func StartLab(homing, dir string, u User, nodes int, delay string) (*Lab, error) {
+// StartLab starts a lab whose command only says where the state is and waits for the end of its input. env is added to
+// its environment.
+func StartLab(homing, dir string, u User, nodes int, delay string, env ...string) (*Lab, error) {
 	l := &Lab{homing: homing, stderr: &lockedBuffer{}, done: make(chan struct{})}
 	l.dir = filepath.Join(dir, fmt.Sprintf("lab-%s-%d", u.Name, labs.Add(1)))
 	if err := makeDir(l.dir, u); err != nil {
@@ -48,6 +49,7 @@ func StartLab(homing, dir string, u User, nodes int, delay string) (*Lab, error)
 		"--", "/bin/sh", "-c", `printf '%s\n' "$HOMING_STATE"; exec cat >/dev/null`)
 	l.cmd.Dir = l.dir
 	l.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + l.dir, "TMPDIR=" + l.dir, "LANG=C.UTF-8"}
+	l.cmd.Env = append(l.cmd.Env, env...)
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: u.credential()}
 	l.cmd.Stderr = l.stderr
 	in, err := l.cmd.StdinPipe()
