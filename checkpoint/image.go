@@ -43,9 +43,11 @@ type File struct {
 	Ctime int64 // nanoseconds
 	// Live is set for the file itself instead of a content it had: its one copy
 	// is where the processes are that map it shared. Only Path, Dev and Ino are
-	// set then, and ReadOnly if the mapping is of a descriptor for reading.
-	Live     bool `json:",omitempty"`
-	ReadOnly bool `json:",omitempty"`
+	// set then, how often home has let files be away (Turn), and ReadOnly if the
+	// mapping is of a descriptor for reading.
+	Live     bool   `json:",omitempty"`
+	ReadOnly bool   `json:",omitempty"`
+	Turn     uint64 `json:",omitempty"`
 }
 
 // SegmentDev stands for the device of a System V shared memory segment, whose

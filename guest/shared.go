@@ -24,9 +24,17 @@ import (
 // leaf, sharedFile.mu may be held while it is taken.
 type sharedFiles struct {
 	mu     sync.Mutex
-	files  map[inode]*sharedFile // as home numbers them
+	files  map[turn]*sharedFile
 	mapped map[inode]*sharedFile // as the maps of bodies show them
 }
+
+// turn is a file, as home numbers it, each time that it is away.
+type turn struct {
+	inode
+	n uint64
+}
+
+func turnOf(f checkpoint.File) turn { return turn{inode{f.Dev, f.Ino}, f.Turn} }
 
 type sharedFile struct {
 	file  checkpoint.File
@@ -56,7 +64,7 @@ func (p *pod) content(f checkpoint.File, th *thread) (fd int, err error) {
 		return p.host.cache.get(p.sess, f)
 	}
 	s := &p.shared
-	key := inode{f.Dev, f.Ino}
+	key := turnOf(f)
 	s.mu.Lock()
 	o := s.files[key]
 	mine := o == nil
@@ -64,7 +72,7 @@ func (p *pod) content(f checkpoint.File, th *thread) (fd int, err error) {
 		o = &sharedFile{file: f, ready: make(chan struct{}), rw: -1, ro: -1}
 		o.file.ReadOnly = false
 		if s.files == nil {
-			s.files, s.mapped = map[inode]*sharedFile{}, map[inode]*sharedFile{}
+			s.files, s.mapped = map[turn]*sharedFile{}, map[inode]*sharedFile{}
 		}
 		s.files[key] = o
 	}
@@ -161,7 +169,7 @@ func (o *sharedFile) close() {
 // syncShared serves SharedSync: home's changes come in, ours go out.
 func (p *pod) syncShared(ctx context.Context, m protocol.SharedChanges) (any, error) {
 	s := &p.shared
-	key := inode{m.File.Dev, m.File.Ino}
+	key := turnOf(m.File)
 	s.mu.Lock()
 	o := s.files[key]
 	s.mu.Unlock()

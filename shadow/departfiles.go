@@ -228,7 +228,7 @@ func (s *Supervisor) sharedStays() {
 		}
 		o.mu.Lock()
 		if o.at != nil && !o.closed {
-			go s.dropCopy(o.at, o.file)
+			s.dropLater(o.at, o.file)
 		}
 		s.closeShared(o)
 		o.mu.Unlock()

@@ -81,6 +81,7 @@ func (d *departure) seizeAll() error {
 		}
 		for _, pid := range fresh {
 			d.pids = append(d.pids, pid)
+			d.s.shared.guard.hurry(pid)
 			err := movable(pid)
 			if err == nil {
 				var one *departing

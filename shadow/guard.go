@@ -19,10 +19,68 @@ import (
 // the file because of what a program has said finds what it had stored by then.
 // Large files are left out of that.
 
-// openGuard is asked before others open files that are away.
+// openGuard is asked before others open files that are away. Lock order: mu is a leaf.
 type openGuard struct {
 	once sync.Once
 	fd   int // -1: not to be had
+
+	mu     sync.Mutex
+	wait   map[*opening]bool
+	moving map[int]bool // processes that are being stopped, to leave home
+}
+
+// opening is a process that waits to open a file.
+type opening struct {
+	fd  int32 // of the question
+	pid int
+}
+
+// hurry lets a process of the job that is at home open what it wants, until
+// settled: it is to be stopped, and who waits to open a file does not stop. What it
+// opens is fetched home all the same, if it stays there.
+func (g *openGuard) hurry(pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.moving == nil {
+		g.moving = map[int]bool{}
+	}
+	g.moving[pid] = true
+	for o := range g.wait {
+		if o.pid == pid {
+			delete(g.wait, o)
+			g.allow(o.fd)
+		}
+	}
+}
+
+func (g *openGuard) settled() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.moving)
+}
+
+// ask notes that a process waits; false if it does not have to.
+func (g *openGuard) ask(o *opening) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.moving[o.pid] {
+		return false
+	}
+	if g.wait == nil {
+		g.wait = map[*opening]bool{}
+	}
+	g.wait[o] = true
+	return true
+}
+
+// answer lets a process go on that waits, unless that has been done.
+func (g *openGuard) answer(o *opening) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.wait[o] {
+		delete(g.wait, o)
+		g.allow(o.fd)
+	}
 }
 
 // add puts a file under guard and tells whether it is.
@@ -76,9 +134,14 @@ func (g *openGuard) serve(s *Supervisor) {
 				g.allow(fd)
 				continue
 			}
+			who := &opening{fd, pid}
+			if !g.ask(who) {
+				g.allow(fd)
+				continue // that it was opened is noticed by the watch
+			}
 			go func() {
 				s.recall(o, "a file that it maps is opened by process "+strconv.Itoa(pid))
-				g.allow(fd)
+				g.answer(who)
 			}()
 		}
 	}

@@ -155,6 +155,7 @@ func (m *move) one(ctx context.Context, pid int) error {
 	s := m.s
 	s.moving.Lock()
 	defer s.moving.Unlock()
+	defer s.dropCopies()
 	p := s.process(pid)
 	at := (*site)(nil)
 	if p != nil && p.getState() != home {
@@ -238,6 +239,7 @@ func (s *Supervisor) wantHome(at *site, ctx context.Context, req protocol.WantHo
 	defer time.AfterFunc(answerTime, s.homing.Done)
 	s.moving.Lock()
 	defer s.moving.Unlock()
+	defer s.dropCopies()
 	p := s.process(req.PID)
 	if p == nil || p.gen != req.Gen || p.getState() != away || p.site() != at {
 		return protocol.Empty{}, nil // it is elsewhere by now, or has ended

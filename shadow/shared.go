@@ -47,6 +47,8 @@ type sharedFiles struct {
 	taking sync.Mutex   // held while one is looked at that may leave
 	mu     sync.Mutex
 	away   map[fileID]*sharedFile
+	turns  uint64     // see checkpoint.File
+	drops  []leftCopy // see dropCopies
 	// known are files that others than the job got hold of.
 	known map[fileID]bool
 	// watching: see watchSegments; sweeping: see sweepSoon.
@@ -92,6 +94,16 @@ func (s *Supervisor) awayFile(id fileID) *sharedFile {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	return s.shared.away[id]
+}
+
+// liveFile finds the file that an image or a message of a node means: in the
+// turn that it means.
+func (s *Supervisor) liveFile(f checkpoint.File) *sharedFile {
+	o := s.awayFile(fileID{f.Dev, f.Ino})
+	if o == nil || o.file.Turn != f.Turn {
+		return nil
+	}
+	return o
 }
 
 func (s *Supervisor) awayFiles() []*sharedFile {
@@ -242,6 +254,8 @@ func (s *Supervisor) register(o *sharedFile) {
 	if s.shared.away == nil {
 		s.shared.away = map[fileID]*sharedFile{}
 	}
+	s.shared.turns++
+	o.file.Turn = s.shared.turns
 	s.shared.away[o.id] = o
 	s.shared.count.Add(1)
 	if o.unguarded() {
@@ -284,7 +298,7 @@ func (s *Supervisor) sweepShared() {
 
 // sendShared serves SharedGet: a site that has none makes its copy.
 func (s *Supervisor) sendShared(at *site, _ context.Context, req protocol.SharedRef) (any, error) {
-	o := s.awayFile(fileID{req.File.Dev, req.File.Ino})
+	o := s.liveFile(req.File)
 	if o == nil {
 		return nil, fmt.Errorf("file %s (inode %d) is not away", req.File.Path, req.File.Ino)
 	}
@@ -464,7 +478,7 @@ func (s *Supervisor) liveFiles(images []*checkpoint.Image) ([]*sharedFile, error
 				continue
 			}
 			seen[id] = true
-			o := s.awayFile(id)
+			o := s.liveFile(f)
 			if o == nil {
 				return nil, fmt.Errorf("mapped file %s (inode %d) is not away", f.Path, f.Ino)
 			}
@@ -511,7 +525,7 @@ func (s *Supervisor) sharedIsHome(images []*checkpoint.Image) {
 		s.closeShared(o)
 		o.mu.Unlock()
 		if left {
-			go s.dropCopy(at, o.file)
+			s.dropLater(at, o.file)
 		}
 	}
 }
@@ -537,7 +551,31 @@ func (s *Supervisor) sharedIsAt(images []*checkpoint.Image, at *site) {
 			o.at, o.copy, o.grants, o.touched = was.at, was.copy, was.grants, true
 		}
 		o.mu.Unlock()
-		go s.dropCopy(other, o.file)
+		s.dropLater(other, o.file)
+	}
+}
+
+// leftCopy is a copy that a node has and nobody there maps any more.
+type leftCopy struct {
+	at   *site
+	file checkpoint.File
+}
+
+func (s *Supervisor) dropLater(at *site, f checkpoint.File) {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	s.shared.drops = append(s.shared.drops, leftCopy{at, f})
+}
+
+// dropCopies has nodes drop what a move has left there, before the next move
+// may bring it back. moving is held.
+func (s *Supervisor) dropCopies() {
+	s.shared.mu.Lock()
+	drops := s.shared.drops
+	s.shared.drops = nil
+	s.shared.mu.Unlock()
+	for _, c := range drops {
+		s.dropCopy(c.at, c.file)
 	}
 }
 
@@ -553,7 +591,7 @@ func (s *Supervisor) dropCopy(at *site, f checkpoint.File) {
 // sharedDescriptor gives our descriptor of a file whose copy is away, for a
 // shadow to open it, and the mode in which to.
 func (s *Supervisor) sharedDescriptor(f checkpoint.File) (fd, mode int, err error) {
-	o := s.awayFile(fileID{f.Dev, f.Ino})
+	o := s.liveFile(f)
 	if o == nil {
 		return -1, 0, fmt.Errorf("mapped file %s (inode %d) is not away", f.Path, f.Ino)
 	}
@@ -615,6 +653,7 @@ func (s *Supervisor) processIsHome(pid int) {
 func (s *Supervisor) fetchHome(pid int, reason string) error {
 	s.moving.Lock()
 	defer s.moving.Unlock()
+	defer s.dropCopies()
 	p := s.process(pid)
 	if p == nil || p.getState() != away {
 		return nil

@@ -358,6 +358,7 @@ func (m *move) leave(ctx context.Context, pid int) error {
 		return err
 	}
 	d := &departure{s: s, pids: pids}
+	defer s.shared.guard.settled()
 	send := &carry.Sender{
 		Want: wanted(m.req.Strategy), Alone: len(pids) == 1 && !sharesFiles(pid), PID: pid,
 		Options: transfer.Options{Rate: m.req.Rate, Progress: func(p transfer.Progress) {
