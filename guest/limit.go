@@ -2,9 +2,6 @@ package guest
 
 import (
 	"math"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,27 +28,13 @@ func (p *pod) now() int64 { return linux.Clock(unix.CLOCK_MONOTONIC) + p.ahead }
 
 func (p *pod) left(deadline int64) time.Duration { return time.Duration(max(deadline-p.now(), 1)) }
 
-func (p *pod) switches(th *thread) (uint64, bool) {
-	b, err := os.ReadFile("/proc/" + itoa(th.proc.body) + "/task/" + itoa(th.here) + "/status")
-	if err != nil {
-		return 0, false
-	}
-	_, rest, ok := strings.Cut(string(b), "\nvoluntary_ctxt_switches:")
-	if !ok {
-		return 0, false
-	}
-	word, _, _ := strings.Cut(rest, "\n")
-	n, err := strconv.ParseUint(strings.TrimSpace(word), 10, 64)
-	return n, err == nil
-}
-
 // noteLimit is told that a thread goes on. Tracer's thread.
 func (p *pod) noteLimit(th *thread) {
 	if th.limit.at == 0 {
 		return
 	}
 	var ok bool
-	if th.limit.switches, ok = p.switches(th); !ok {
+	if th.limit.switches, ok = linux.ContextSwitches(th.proc.body, th.here); !ok {
 		th.limit.at = 0
 	}
 }
@@ -67,7 +50,7 @@ func (p *pod) deadlineOf(th *thread, r *linux.Regs) int64 {
 		return 0
 	}
 	const blockedAndStopped = 2
-	if n, ok := p.switches(th); th.limit.at > p.now() && ok && n == th.limit.switches+blockedAndStopped {
+	if n, ok := linux.ContextSwitches(th.proc.body, th.here); th.limit.at > p.now() && ok && n == th.limit.switches+blockedAndStopped {
 		return th.limit.at
 	}
 	args := [6]uint64{r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9}

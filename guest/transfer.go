@@ -159,8 +159,8 @@ func (p *pod) receive(m *transferring) {
 		m.err = err
 		return
 	}
-	objects := podObjects{}
-	defer objects.close()
+	objects := checkpoint.Objects{}
+	defer objects.Close()
 	r := &carry.Receiver{NewBody: func() carry.Body { return &podBody{pod: p, objects: objects} }}
 	m.got, m.err = r.Receive(m.ctx, conn)
 }
@@ -287,7 +287,7 @@ func (p *pod) dropMoves() {
 // podBody is the body of a process on its way here.
 type podBody struct {
 	pod     *pod
-	objects podObjects
+	objects checkpoint.Objects
 	leader  *thread
 }
 
@@ -306,7 +306,7 @@ func (b *podBody) prepare(img *protocol.ProcImage) (map[int]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.objects.make(im); err != nil {
+	if err := b.objects.Make(im); err != nil {
 		return nil, err
 	}
 	for id, fd := range b.objects {

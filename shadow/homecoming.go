@@ -22,7 +22,7 @@ type homecoming struct {
 	s       *Supervisor
 	ctx     context.Context
 	reason  string
-	objects sharedObjects
+	objects checkpoint.Objects
 	bodies  []*homeBody // that are being rebuilt
 }
 
@@ -63,7 +63,7 @@ func (b *homeBody) describe(img *protocol.ProcImage, built *checkpoint.Image) (t
 		}
 		h.bodies = append(h.bodies, b)
 	}
-	if err := h.objects.make(im); err != nil {
+	if err := h.objects.Make(im); err != nil {
 		return transfer.Placed{}, err
 	}
 	var fresh []linux.Range

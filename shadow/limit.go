@@ -2,9 +2,6 @@ package shadow
 
 import (
 	"math"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,7 +35,7 @@ func (p *process) noteLimit(tid int, t *checkpoint.Thread) {
 	if t.Deadline == 0 {
 		return
 	}
-	if n, ok := switches(p.pid, tid); ok {
+	if n, ok := linux.ContextSwitches(p.pid, tid); ok {
 		if p.limits == nil {
 			p.limits = map[int]timeLimit{}
 		}
@@ -54,22 +51,6 @@ func (p *process) restarted(tid int, r *linux.Regs) {
 		return
 	}
 	checkpoint.Restarted(tid, r)
-}
-
-// switches counts a thread's voluntary context switches, see
-// proc_pid_status(5). A stop is one.
-func switches(pid, tid int) (uint64, bool) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/status")
-	if err != nil {
-		return 0, false
-	}
-	_, rest, ok := strings.Cut(string(b), "\nvoluntary_ctxt_switches:")
-	if !ok {
-		return 0, false
-	}
-	word, _, _ := strings.Cut(rest, "\n")
-	n, err := strconv.ParseUint(strings.TrimSpace(word), 10, 64)
-	return n, err == nil
 }
 
 // deadline tells when the time is over of the call in which a thread was
@@ -100,7 +81,7 @@ func (p *process) deadline(tid int, r *linux.Regs) int64 {
 	}
 	const blockedAndStopped = 2
 	if l, ok := p.limits[tid]; ok {
-		if n, ok := switches(p.pid, tid); ok && n == l.switches+blockedAndStopped && l.at > now { // else that call is over
+		if n, ok := linux.ContextSwitches(p.pid, tid); ok && n == l.switches+blockedAndStopped && l.at > now { // else that call is over
 			return l.at
 		}
 	}

@@ -79,7 +79,7 @@ func (s *Supervisor) outsideArena(p *process, im *checkpoint.Image) error {
 }
 
 // rebuild fills the shadow with the guest's memory and state.
-func (s *Supervisor) rebuild(r *returning, objects sharedObjects) error {
+func (s *Supervisor) rebuild(r *returning, objects checkpoint.Objects) error {
 	var err error
 	if doErr := s.tr.Do(func() { _, err = s.rebuildMemory(r, objects, nil) }); doErr != nil {
 		return doErr
@@ -101,7 +101,7 @@ func (s *Supervisor) rebuild(r *returning, objects sharedObjects) error {
 
 // built is what has been rebuilt already, nil if nothing; fresh is what was mapped
 // anew then.
-func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects, built *checkpoint.Image) (fresh []linux.Range, err error) {
+func (s *Supervisor) rebuildMemory(r *returning, objects checkpoint.Objects, built *checkpoint.Image) (fresh []linux.Range, err error) {
 	for _, th := range r.threads {
 		if err := s.halt(th, r); err != nil {
 			return nil, err
@@ -134,7 +134,7 @@ func (s *Supervisor) rebuildMemory(r *returning, objects sharedObjects, built *c
 
 // mapMemory makes an image's mappings in a shadow through a stopped thread of it,
 // or changes those built for another image. Tracer's thread.
-func (s *Supervisor) mapMemory(p *process, leader *thread, body *tracer.Body, im *checkpoint.Image, objects sharedObjects, built *checkpoint.Image) (fresh []linux.Range, err error) {
+func (s *Supervisor) mapMemory(p *process, leader *thread, body *tracer.Body, im *checkpoint.Image, objects checkpoint.Objects, built *checkpoint.Image) (fresh []linux.Range, err error) {
 	maps, err := linux.Mappings(p.pid)
 	if err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ type descriptors struct {
 
 // openFiles makes the shadow open the files that the image maps, through the
 // supervisor's own descriptors: that works for removed files, too.
-func (s *Supervisor) openFiles(leader *thread, body *tracer.Body, im *checkpoint.Image, objects sharedObjects) (*descriptors, error) {
+func (s *Supervisor) openFiles(leader *thread, body *tracer.Body, im *checkpoint.Image, objects checkpoint.Objects) (*descriptors, error) {
 	d := &descriptors{file: map[int]int{}, object: map[uint64]int{}}
 	own := "/proc/" + strconv.Itoa(os.Getpid()) + "/fd/"
 	var paths []byte

@@ -284,8 +284,8 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 		c.drop(s)
 		return err
 	}
-	home := &homecoming{s: s, ctx: ctx, reason: reason, objects: sharedObjects{}}
-	defer home.objects.close()
+	home := &homecoming{s: s, ctx: ctx, reason: reason, objects: checkpoint.Objects{}}
+	defer home.objects.Close()
 	r := &carry.Receiver{NewBody: home.newBody}
 	received := make(chan error, 1)
 	rctx, cancel := context.WithCancel(at.sess.Context())

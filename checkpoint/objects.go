@@ -1,19 +1,17 @@
-package shadow
+package checkpoint
 
 import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
-
-	"homing/checkpoint"
 )
 
-// sharedObjects are memfds, by object number, for memory that several
-// processes on their way home share.
-type sharedObjects map[uint64]int
+// Objects are memfds, by object number, for the shared anonymous memory of
+// processes that arrive together.
+type Objects map[uint64]int
 
-// make makes the objects that an image maps, or makes room in them.
-func (o sharedObjects) make(im *checkpoint.Image) error {
+// Make makes the objects that an image maps, or makes room in them.
+func (o Objects) Make(im *Image) error {
 	for _, v := range im.VMAs {
 		if v.Object == 0 {
 			continue
@@ -21,7 +19,7 @@ func (o sharedObjects) make(im *checkpoint.Image) error {
 		fd, ok := o[v.Object]
 		if !ok {
 			var err error
-			if fd, err = unix.MemfdCreate(checkpoint.SharedName, unix.MFD_CLOEXEC); err != nil {
+			if fd, err = unix.MemfdCreate(SharedName, unix.MFD_CLOEXEC); err != nil {
 				return fmt.Errorf("shared memory: %w", err)
 			}
 			o[v.Object] = fd
@@ -39,7 +37,8 @@ func (o sharedObjects) make(im *checkpoint.Image) error {
 	return nil
 }
 
-func (o sharedObjects) close() {
+// Close gives the memory back that nobody maps.
+func (o Objects) Close() {
 	for _, fd := range o {
 		unix.Close(fd)
 	}
