@@ -48,12 +48,12 @@ func syscallInstruction(pid int) (uint64, error) {
 	slices.SortStableFunc(maps, func(a, b linux.Mapping) int {
 		return strings.Compare(b.Path, a.Path) // "[vdso]" comes before any path
 	})
-	code := make([]byte, 1<<20)
 	for _, m := range maps {
 		if m.Prot&unix.PROT_EXEC == 0 || m.Path == "[vsyscall]" {
 			continue
 		}
-		n, _ := linux.ReadMemory(pid, m.Start, code[:min(uint64(len(code)), m.End-m.Start)]) // what cannot be read has none
+		code := make([]byte, min(1<<20, m.End-m.Start)) // two pages, if it is the vDSO
+		n, _ := linux.ReadMemory(pid, m.Start, code)    // what cannot be read has none
 		if i := bytes.Index(code[:n], []byte{0x0f, 0x05}); i >= 0 {
 			return m.Start + uint64(i), nil
 		}
