@@ -77,7 +77,9 @@ static void pod_init(int argc, char **argv)
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	for (int sig = 1; sig <= 64; sig++) signal(sig, SIG_DFL);
+	// As execve(2) leaves them; signal(3) would set flags, which a program can see.
+	struct { void (*handler)(int); unsigned long flags; void *restorer; unsigned long mask; } fresh = {SIG_DFL};
+	for (int sig = 1; sig <= 64; sig++) syscall(SYS_rt_sigaction, sig, &fresh, NULL, 8);
 	signal(SIGCHLD, SIG_IGN); // bodies are reaped by the kernel at once
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) fail(status_fd, "PR_SET_PDEATHSIG");
 	if (unshare(CLONE_NEWTIME) != 0) fail(status_fd, "new time namespace (CONFIG_TIME_NS)");
