@@ -75,6 +75,7 @@ func (p *pod) threadEnded(tid int, ws unix.WaitStatus, ru *unix.Rusage) {
 	}
 	pr.mu.Unlock()
 	p.mu.Unlock()
+	pr.stopPulling()
 	p.releaseVfork(pr.pid)
 	p.host.countCPU(ru.Utime.Nano() + ru.Stime.Nano())
 	p.bodyEnded(pr, ru)

@@ -102,6 +102,18 @@ func (p *pod) callClone3(th *thread, n *linux.Notif) {
 }
 
 func (p *pod) clone(th *thread, req cloneRequest) {
+	if req.flags&unix.CLONE_VM == 0 && th.proc.mustComplete() {
+		go func() { // a child could not fetch what is still elsewhere
+			if err := th.proc.complete(p.sess.Context()); err == nil { // else it is about to be killed
+				p.cloneComplete(th, req)
+			}
+		}()
+		return
+	}
+	p.cloneComplete(th, req)
+}
+
+func (p *pod) cloneComplete(th *thread, req cloneRequest) {
 	if req.flags&namespaceFlags != 0 {
 		p.bringHome(th, "clone into new namespaces")
 		return

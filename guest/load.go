@@ -51,6 +51,9 @@ func endedMeanwhile(err error) bool {
 // of the program that this thread's process has just executed: its body is used
 // again where that is possible, and its lane in any case.
 func (p *pod) load(im *checkpoint.Image, pages []byte, old *thread) error {
+	if old != nil {
+		old.proc.stopPulling() // the old program's memory is nobody's now
+	}
 	if err := im.Validate(); err != nil {
 		return err
 	}

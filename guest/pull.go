@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 
@@ -28,7 +29,7 @@ func (pr *proc) pull(p *pod, puller *transfer.Puller, m *transferring) {
 		over := pr.replaced || pr.exiting
 		pr.mu.Unlock()
 		close(pulled)
-		if err != nil && !over {
+		if err != nil && !over && !errors.Is(err, transfer.ErrStopped) {
 			p.log.Error("memory of a process is lost", "pid", pr.pid, "err", err)
 			p.out.Send(protocol.Died, protocol.DiedMessage{PID: pr.pid, Gen: pr.gen, Reason: "its memory was lost with where it came from: " + err.Error()})
 			p.killGuest(pr)

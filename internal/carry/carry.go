@@ -135,6 +135,9 @@ func (s *Sender) Send(ctx context.Context, conn net.Conn) (*Sent, error) {
 		if r.Declined != "" {
 			out.Note = r.Declined
 			out.Strategy = transfer.Stop
+			if len(out.Rounds) > 1 {
+				out.Strategy = transfer.Pre
+			}
 		}
 		if r.Lazy > 0 {
 			out.Serve = func(ctx context.Context) (transfer.Round, error) {
