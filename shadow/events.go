@@ -180,6 +180,7 @@ func (s *Supervisor) onClone(th *thread, vfork bool) {
 	}
 	child.kept = th.kept
 	th.clone, th.childGen = nil, child.proc.gen
+	th.order.Add(1)
 	s.add(child)
 	s.inherits(child, th.proc)
 	if ws, ended := s.unborn[tid]; ended {
