@@ -401,6 +401,9 @@ func (s *Supervisor) capture(d *departing) error {
 // staysHere refuses a mapping of memory that is shared with a device or with
 // something that is no file. Files are looked at in departfiles.go.
 func staysHere(m linux.Mapping, resolve checkpoint.FileResolver) error {
+	if strings.HasPrefix(m.Path, "/[aio]") { // what is being read would come to the memory that it has left
+		return errors.New("it uses asynchronous reads and writes of the kernel (io_setup)")
+	}
 	if !m.Shared || m.Ino == 0 && !strings.HasPrefix(m.Path, "/") || checkpoint.IsSharedObject(m.Path) || mayShare(m) {
 		return nil
 	}
