@@ -82,6 +82,10 @@ func (p *pod) trapped(n *linux.Notif) {
 	p.order.Load()
 	th := p.threadHere(int(n.PID))
 	if th == nil || th.injecting.Load() {
+		if th != nil && n.NR == unix.SYS_CLOCK_GETTIME { // none of ours: it is stepped out of the vDSO, see settle
+			p.callClock(th, n)
+			return
+		}
 		if th != nil && n.NR == unix.SYS_MMAP {
 			p.addFile(th, n)
 		}
