@@ -17,8 +17,8 @@ TEST_NEEDS  := bash=bash dash=dash python3=python3 perl=perl gawk=gawk git=git s
 	setpriv=util-linux xargs=findutils strace=strace
 
 # Packages whose tests the race detector can follow: no guest runs in them.
-RACE := $(wildcard ./kkc ./syscallfwd ./signals ./checkpoint ./node ./shadow ./guest ./guest/filter \
-	./internal/linux ./internal/tracer ./internal/lab ./internal/doctor)
+RACE := $(wildcard ./kkc ./syscallfwd ./signals ./checkpoint ./checkpoint/transfer ./node ./shadow ./guest ./guest/filter \
+	./internal/linux ./internal/tracer ./internal/lab ./internal/doctor ./internal/twin)
 
 .PHONY: all build help deps demo test bench lint docs fuzz race clean
 
