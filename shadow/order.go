@@ -142,6 +142,14 @@ func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) er
 			numbers |= signals.Bit(sig)
 		}
 	}
+	if !directed && len(s.of(th.proc)) == 1 {
+		// What is sent to its only thread comes before what is sent to the process,
+		// however much of that comes meanwhile.
+		if err := s.queueHere(th, only(infos, numbers), true); err != nil {
+			return err
+		}
+		infos, numbers = only(infos, ^numbers), 0
+	}
 	if !directed && numbers != 0 {
 		st, err := linux.ReadStatus(th.tid)
 		if err != nil {
@@ -177,6 +185,9 @@ func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) er
 // a signalfd reads, and what is ignored, stays here. Tracer's thread.
 func (s *Supervisor) sendPending(d *departing) error {
 	stays := d.fds | d.ignored
+	if len(d.threads) == 1 {
+		return s.sendAlone(d.threads[0], stays)
+	}
 	var shared []signals.Info
 	for i, t := range d.threads {
 		var own, forFD []signals.Info
@@ -215,6 +226,29 @@ func (s *Supervisor) sendPending(d *departing) error {
 		for _, info := range append(shared, waiting...) {
 			s.pass(d.threads[0].th, info, false)
 		}
+	}
+	return nil
+}
+
+// sendAlone is sendPending for a process of one thread: there is one order, whoever
+// they were sent to.
+func (s *Supervisor) sendAlone(t *departingThread, stays uint64) error {
+	if err := s.requeue(t.th, only(t.swallow, stays), false); err != nil {
+		return err
+	}
+	infos := only(t.swallow, ^stays)
+	for _, shared := range []bool{false, true} {
+		waiting, err := s.waiting(t.th, ^stays, shared)
+		if err != nil {
+			return err
+		}
+		if err := s.takeOut(t.th, waiting); err != nil {
+			return err
+		}
+		infos = append(infos, waiting...)
+	}
+	for _, info := range infos {
+		s.pass(t.th, info, false)
 	}
 	return nil
 }
