@@ -69,6 +69,7 @@ type mover struct {
 	rng      *rand.Rand
 	cancel   context.CancelFunc
 	done     chan struct{}
+	next     int // place of the route
 
 	Moves
 	log    []string // the last moves
@@ -126,13 +127,22 @@ func (m *mover) move(ctx context.Context) {
 	if p.Where == node.AtHome {
 		at = node.AtHome
 	}
-	elsewhere := slices.DeleteFunc(slices.Clone(m.places), func(place string) bool { return place == at })
-	req.To = elsewhere[m.rng.IntN(len(elsewhere))]
+	req.To = m.elsewhere(at)
+	if len(m.c.Route) > 0 {
+		req.PIDs, req.Tree, req.To = []int{p.Job}, true, m.c.Route[m.next%len(m.c.Route)]
+		m.next++
+	}
 	began := time.Now()
 	// A move that has begun is waited for: what comes of one that is cancelled is another test.
 	res, err := node.Move(context.WithoutCancel(ctx), m.state, req, nil)
 	what := fmt.Sprintf("%s %d (%.60s) %s → %s, tree %v, %v", began.Format("05.000"), p.PID, filepath.Base(p.Command), at, req.To, req.Tree, time.Since(began).Round(time.Millisecond))
 	m.judge(what, res, err)
+}
+
+// elsewhere is a place that is not at.
+func (m *mover) elsewhere(at string) string {
+	places := slices.DeleteFunc(slices.Clone(m.places), func(place string) bool { return place == at })
+	return places[m.rng.IntN(len(places))]
 }
 
 func (m *mover) judge(what string, res node.MoveResult, err error) {
@@ -199,7 +209,7 @@ func (s *Suite) RunMoved(t *testing.T, u User, c Case, seed uint64) {
 	before := lab.holdings()
 	m := startMover(lab, c, seed)
 	place := Place{Lab: lab, Node: "n1"}
-	if m.rng.IntN(2) == 0 && !c.NodesOnly {
+	if m.rng.IntN(2) == 0 && !c.NodesOnly || len(c.Route) > 0 {
 		place.Node = node.AtHome
 	}
 	moved, err := s.runAt(place, u, c, dir, mark)

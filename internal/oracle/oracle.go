@@ -58,10 +58,11 @@ type Case struct {
 	Normalise   func(string) string // applied to each recorded text
 	IgnoreFiles []string            // filepath.Match patterns, of the base name or the path, of files not to compare
 
-	// NodesOnly, Still and Stays are for runs that are moved, see [Suite.RunMoved].
-	NodesOnly bool   // not to home
-	Still     string // not at all, for this reason
-	Stays     string // moves may be refused, for this reason
+	// NodesOnly, Still, Stays and Route are for runs that are moved, see [Suite.RunMoved].
+	NodesOnly bool     // not to home
+	Still     string   // not at all, for this reason
+	Stays     string   // moves may be refused, for this reason
+	Route     []string // round and round, all processes together; empty: at random
 }
 
 // DefaultTimeout bounds each run of a case that does not say otherwise.

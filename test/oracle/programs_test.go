@@ -83,7 +83,9 @@ func programs(t *testing.T) []oracle.Case {
 				return os.WriteFile(filepath.Join(dir, "bad.c"), []byte("int main(void) { return x; }\n"), 0o644)
 			},
 		},
-		{Name: "go_program", Argv: []string{goProgram(t)}, Timeout: time.Minute},
+		{Name: "go_program", Argv: []string{goBinary(t, "goprogram")}, Timeout: time.Minute},
+		{Name: "go_worker", Argv: []string{goBinary(t, "goworker")}, Timeout: time.Minute},
+		script("/usr/bin/python3", "python_worker.py"),
 		{Name: "curl_away", Body: curlAway, Normalise: func(s string) string { return afterMs.ReplaceAllString(s, "after N ms") }, Needs: []string{"curl", "python3"}},
 		{Name: "http_server_away", Body: serverAway, Needs: []string{"curl", "python3"}},
 		{Name: "redis_server_away", Body: redisAway, Needs: []string{"redis-server", "redis-benchmark", "redis-cli"}, Timeout: time.Minute, IgnoreFiles: []string{"dump.rdb"}},
@@ -159,13 +161,13 @@ func missing(r *oracle.Run) {
 	}
 }
 
-// goProgram builds testdata/goprogram.
-func goProgram(t *testing.T) string {
-	bin := filepath.Join(suite.Dir, "goprogram")
+// goBinary builds a program of testdata.
+func goBinary(t *testing.T, name string) string {
+	bin := filepath.Join(suite.Dir, name)
 	if _, err := os.Stat(bin); err == nil {
 		return bin
 	}
-	cmd := exec.Command("go", "build", "-o", bin, "../../testdata/goprogram/main.go")
+	cmd := exec.Command("go", "build", "-o", bin, "../../testdata/"+name+"/main.go")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build the Go program: %v\n%s", err, out)
 	}
