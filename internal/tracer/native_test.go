@@ -58,9 +58,9 @@ func TestNative(t *testing.T) {
 		argv []string
 	}{
 		"read":          {unix.SYS_READ, []string{"cat"}},
-		"nanosleep":     {unix.SYS_CLOCK_NANOSLEEP, []string{"sleep", "0.3"}}, // keeps its end in a restart block
+		"nanosleep":     {unix.SYS_CLOCK_NANOSLEEP, []string{"sleep", "1"}}, // keeps its end in a restart block
 		"SIGTRAP":       {unix.SYS_READ, []string{"sh", "-c", "trap '' TRAP; exec cat"}},
-		"rt_sigsuspend": {unix.SYS_RT_SIGSUSPEND, []string{"dash", "-c", "sleep 0.3 & wait"}},
+		"rt_sigsuspend": {unix.SYS_RT_SIGSUSPEND, []string{"dash", "-c", "exec 3<&0; cat <&3 & wait"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr, _ := start(t)
