@@ -22,7 +22,7 @@ A call that is not listed, because it is newer than the table, is treated as *re
 | forward | the shadow at home |
 | both | the shadow and the guest |
 | emulate | the node, with home's help |
-| repatriate | the process comes home and makes the call natively; it then stays |
+| repatriate | the process comes home and makes the call natively; it stays until it is moved again |
 
 An argument is shown with its direction where memory is carried: ← read by the kernel, → written, ↔ both; what a length counts stands in brackets.
 
