@@ -28,13 +28,19 @@ func startIn(t *testing.T, nr int, name string, args ...string) *cat {
 		_ = cmd.Process.Kill() // it has ended already if all went well
 		_ = cmd.Wait()
 	})
+	standsIn(t, nr, cmd.Process.Pid)
+	return &cat{cmd, in, cmd.Process.Pid}
+}
+
+func standsIn(t *testing.T, nr, pid int) {
+	t.Helper()
 	for {
-		b, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/syscall")
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/syscall")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if strings.HasPrefix(string(b), strconv.Itoa(nr)+" ") {
-			return &cat{cmd, in, cmd.Process.Pid}
+			return
 		}
 	}
 }
@@ -75,6 +81,9 @@ func TestNative(t *testing.T) {
 			}
 			for range 3 {
 				onTracer(t, tr, func() error { return workOn(t, tr, c.pid) })
+			}
+			if tt.nr != unix.SYS_CLOCK_NANOSLEEP { // that goes on as restart_syscall
+				standsIn(t, tt.nr, c.pid)
 			}
 			after, err := linux.ReadStatus(c.pid)
 			if err != nil || after != before {
