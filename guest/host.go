@@ -12,15 +12,21 @@
 //  4. Signals come from home and are queued to the body (signal.go); its own
 //     kernel delivers them; default actions are home's.
 //  5. fork and exec (fork.go) are done at home first, then here.
-//  6. What the table calls repatriate brings the process home (return.go).
+//  6. Processes leave at home's order, for home or another node (take.go), and
+//     arrive (transfer.go, arrive.go), perhaps before all their memory has
+//     (pull.go). They stand still until home says that they run here.
+//  7. What the table calls repatriate brings the process home (return.go), and so
+//     does the node's owner (evict.go).
 //
-// Lock order: pod.mu, then thread.mu. Host.mu and cache.mu are leaves. The
-// tracer's thread takes pod.mu and thread.mu, but never waits for the network.
+// Lock order: pod.mu, then thread.mu; sharedFile.mu, then sharedFiles.mu. proc.mu,
+// transferring.mu, Host.mu, cache.mu and those of accounts are leaves. The tracer's
+// thread takes them, but never waits for the network.
 //
 // Trust: the body is hostile to the node's owner; it has no capability but
 // CHECKPOINT_RESTORE in its own namespace, no file, no network, an empty
-// root. Images and messages from home are validated; they decide only what
-// happens inside the pod. If home is lost the pod is killed.
+// root. Images and messages from home, and processes from other nodes, are
+// validated; they decide only what happens inside the pod. If home is lost the pod
+// is killed.
 package guest
 
 import (

@@ -10,16 +10,24 @@
 //     them into the shadow thread's slot and waits on a futex: no ptrace stop.
 //  4. Signals that arrive at a shadow become stops on the tracer's thread, are
 //     passed to the pod and take their effect there (signals.go).
-//  5. What cannot be done away comes home: the shadow is filled with the
-//     guest's memory again and released (return.go).
+//  5. Processes move (move.go): they leave home at any instant (depart.go,
+//     departure.go), go from node to node (transfer.go), and come home, where
+//     the shadow is filled with the guest's memory again and released
+//     (homecoming.go, return.go). Calls that are pending meanwhile are known by
+//     their numbers (pending.go).
+//  6. What cannot be done away comes home in the same way. At home a process is
+//     not traced, and known by a pidfd (native.go, attach.go, release.go).
 //
-// Lock order: moving before all others; sitesMu, table.mu, files.mu, arena.mu and outbox.mu are leaves; arena.mu may
-// be taken under a thread's useMu.
+// Lock order: moving, which is held for a whole move, before all others; then
+// sharedFiles.taking, sharedFile.mu, sharedFiles.mu, table.mu; a thread's useMu,
+// then arena.mu. sitesMu is held while a node is dialled; it and all others are
+// leaves. The tracer's thread takes neither moving nor sitesMu.
 //
-// Trust: everything a lane or the control stream says comes from the node; it
-// is bounded by syscallfwd.ParseCall and Image.Validate and executed with the
-// job's rights. If the node is lost the job's shadows are killed (for now; see
-// docs). If the supervisor dies the kernel kills the shadows (EXITKILL).
+// Trust: everything a lane, the control stream or a move's connection says comes
+// from a node; it is bounded by syscallfwd.ParseCall, Image.Validate and package
+// transfer, and executed with the job's rights. If a node is lost the shadows of
+// what was there are killed (for now; see docs). If the supervisor dies the kernel
+// kills the shadows (EXITKILL).
 package shadow
 
 import (
