@@ -3,6 +3,7 @@ package guest
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -108,6 +109,10 @@ func (p *pod) callMmap(th *thread, n *linux.Notif) {
 		id, fd := th.notifID, int(int32(th.args[4]))
 		go func() { // may take as long as the file does
 			src, err := p.content(f, th)
+			if errors.Is(err, errGone) {
+				p.restart(th, id, -signals.ERESTARTNOINTR)
+				return
+			}
 			if err != nil {
 				p.log.Error("file content", "path", f.Path, "err", err)
 				p.respond(id, -int64(unix.ENOMEM))

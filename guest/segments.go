@@ -2,6 +2,7 @@ package guest
 
 import (
 	"encoding/json"
+	"errors"
 
 	"golang.org/x/sys/unix"
 
@@ -9,6 +10,7 @@ import (
 	"homing/internal/linux"
 	"homing/internal/protocol"
 	"homing/internal/tracer"
+	"homing/signals"
 	"homing/syscallfwd"
 )
 
@@ -52,6 +54,10 @@ func (p *pod) callShmat(th *thread, n *linux.Notif) {
 		p.detachAtHome(th, ids, func() {
 			go func() { // may take as long as its content does
 				fd, err := p.content(f, th)
+				if errors.Is(err, errGone) {
+					p.detachAtHome(th, []uint64{f.Ino}, func() { p.restart(th, th.notifID, -signals.ERESTARTNOINTR) })
+					return
+				}
 				if err != nil {
 					p.log.Error("content of a segment", "path", f.Path, "err", err)
 					p.detachAtHome(th, []uint64{f.Ino}, func() { p.respond(th.notifID, -int64(unix.ENOMEM)) })

@@ -44,14 +44,20 @@ type sharedFile struct {
 	ro    int // the same, for descriptors that home has open for reading
 	as    inode
 
-	mu     sync.Mutex
-	copy   *twin.Copy
-	grants uint64 // guarded by sharedFiles.mu
-	coming bool   // an image that maps it is being loaded, likewise
+	mu   sync.Mutex
+	copy *twin.Copy
+	// Guarded by sharedFiles.mu:
+	grants  uint64
+	coming  bool          // an image that maps it is being loaded
+	leaving chan struct{} // closed when those who map it have left, or stay; nil: they do not move
 }
 
 // sharedName is the name of the memfds; those of shared anonymous memory have another.
 const sharedName = "homing-file"
+
+// holdInterval is how often who waits to map a file looks whether he is to come
+// along with those who leave with it.
+const holdInterval = time.Millisecond
 
 // fetchLimit bounds how long the content of a file may take to arrive.
 const fetchLimit = 5 * time.Minute
@@ -67,6 +73,18 @@ func (p *pod) content(f checkpoint.File, th *thread) (fd int, err error) {
 	key := turnOf(f)
 	s.mu.Lock()
 	o := s.files[key]
+	for o != nil && o.leaving != nil && th != nil && !th.proc.isFreezing() { // else it comes along
+		outcome := o.leaving
+		s.mu.Unlock()
+		select {
+		case <-outcome:
+		case <-time.After(holdInterval):
+		case <-p.sess.Done():
+			return -1, errors.New("session ended")
+		}
+		s.mu.Lock()
+		o = s.files[key]
+	}
 	mine := o == nil
 	if mine {
 		o = &sharedFile{file: f, ready: make(chan struct{}), rw: -1, ro: -1}
@@ -84,7 +102,7 @@ func (p *pod) content(f checkpoint.File, th *thread) (fd int, err error) {
 	}
 	s.mu.Unlock()
 	if mine {
-		o.err = p.fetchShared(o)
+		o.err = p.fetchShared(o, th == nil)
 		s.mu.Lock()
 		if o.err != nil {
 			delete(s.files, key)
@@ -109,7 +127,7 @@ func (p *pod) content(f checkpoint.File, th *thread) (fd int, err error) {
 }
 
 // fetchShared makes the copy of a file and fills it with what home has.
-func (p *pod) fetchShared(o *sharedFile) (err error) {
+func (p *pod) fetchShared(o *sharedFile, moves bool) (err error) {
 	defer func() {
 		if err != nil {
 			o.close()
@@ -130,14 +148,77 @@ func (p *pod) fetchShared(o *sharedFile) (err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var m protocol.SharedChanges
-	if err := p.sess.Request(ctx, protocol.SharedGet, protocol.SharedRef{File: o.file}, &m); err != nil {
+	if err := p.sess.Request(ctx, protocol.SharedGet, protocol.SharedRef{File: o.file, Moves: moves}, &m); err != nil {
 		return err
+	}
+	if m.Gone {
+		return errGone
 	}
 	o.copy = twin.New(o.rw, 0)
 	if err := o.resize(m.Size); err != nil {
 		return err
 	}
 	return m.Take(ctx, p.sess, o.copy)
+}
+
+// errGone says that a file has come home since it was allowed to be mapped here.
+var errGone = errors.New("the file is home again")
+
+// holdShared keeps others from mapping what a group maps that is about to leave.
+func (p *pod) holdShared(group []*proc) {
+	s := &p.shared
+	for _, pr := range group {
+		maps, err := linux.Mappings(pr.body)
+		if err != nil {
+			continue // it has ended
+		}
+		s.mu.Lock()
+		for _, m := range maps {
+			if o := s.mapped[inode{m.Dev, m.Ino}]; o != nil && o.leaving == nil {
+				o.leaving = make(chan struct{})
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// freeShared lets others map again what a group maps that stays.
+func (p *pod) freeShared() {
+	s := &p.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.files {
+		o.release()
+	}
+}
+
+// release tells those who wait to map a file that its mappers have left, or stay.
+func (o *sharedFile) release() {
+	if o.leaving != nil {
+		close(o.leaving)
+		o.leaving = nil
+	}
+}
+
+// aboutToMap lists processes that may just be mapping shared files, with their
+// inodes here.
+func (p *pod) aboutToMap() map[*proc]map[uint64]bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	all := map[*proc]map[uint64]bool{}
+	for _, th := range p.threads {
+		if o := th.granted.Load(); o != nil {
+			select {
+			case <-o.ready:
+				if all[th.proc] == nil {
+					all[th.proc] = map[uint64]bool{}
+				}
+				all[th.proc][o.as.ino] = true
+			default: // it has not even come
+			}
+		}
+	}
+	return all
 }
 
 // resize gives the copy the size that the file has at home.
@@ -186,6 +267,7 @@ func (p *pod) syncShared(ctx context.Context, m protocol.SharedChanges) (any, er
 		s.mu.Lock()
 		delete(s.files, key)
 		delete(s.mapped, o.as)
+		o.release()
 		s.mu.Unlock()
 		o.close()
 		return protocol.SharedChanges{File: o.file, Dropped: true}, nil

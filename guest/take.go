@@ -346,12 +346,23 @@ func (p *pod) leave(pr *proc) {
 // begun to freeze it returns, also with an error.
 func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
 	var group []*proc
+	held := false
 	for {
-		// Once they stand still nobody is left who could have another child.
+		// Once they stand still nobody is left who could have another child, or
+		// who is about to map what they share.
 		ended := func(m *proc) bool { return m != pr && len(p.threadsOf(m)) == 0 }
-		fresh := slices.DeleteFunc(p.family(pr), func(m *proc) bool { return slices.Contains(group, m) || ended(m) })
-		if len(fresh) == 0 {
+		// A child of vfork has its parent's memory: before that stands, it has
+		// another program's.
+		fresh := slices.DeleteFunc(p.family(pr), func(m *proc) bool {
+			return slices.Contains(group, m) || ended(m) || m != pr && m.sharesVM
+		})
+		if len(fresh) == 0 && held {
 			return slices.DeleteFunc(group, ended), nil
+		}
+		if len(fresh) == 0 {
+			p.holdShared(group)
+			held = true
+			continue
 		}
 		for _, m := range fresh {
 			m.mu.Lock()
@@ -376,7 +387,7 @@ func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
 // family lists the processes that share anonymous memory with pr: they move
 // together.
 func (p *pod) family(pr *proc) []*proc {
-	all := map[*proc]map[uint64]bool{}
+	all := p.aboutToMap() // first: who has mapped it meanwhile is seen below
 	p.mu.RLock()
 	procs := make([]*proc, 0, len(p.procs))
 	for _, m := range p.procs {
@@ -561,6 +572,7 @@ func (p *pod) dropLane(th *thread) {
 
 // thaw lets processes that were to leave run on.
 func (p *pod) thaw(group []*proc) {
+	p.freeShared()
 	for _, pr := range group {
 		p.goOn(pr)
 	}

@@ -41,16 +41,25 @@ func (d *departure) freeze(context.Context) ([]carry.Frozen, error) {
 		if err = d.seizeAll(); err != nil {
 			return
 		}
-		for i, one := range d.group {
+		for i := 0; i < len(d.group); i++ {
+			one := d.group[i]
 			one.family, one.found = d.pids, found
 			if i == 0 {
 				one.early, one.img.Image.Watched = early, d.watched
 			}
-			if err = s.capture(one); err != nil {
+			err = s.capture(one)
+			if err != nil && i > 0 && gone(one.p.pid, err) == unix.ESRCH { // it was killed
+				s.undo(one)
+				d.group = slices.Delete(d.group, i, i+1)
+				i--
+				continue
+			}
+			if err != nil {
 				return
 			}
 			one.p.stopped = one.threads[0].stopped
 		}
+		err = nil
 	}); doErr != nil {
 		return nil, doErr
 	}

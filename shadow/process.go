@@ -50,8 +50,9 @@ type process struct {
 	// leaderless: the leader has called exit, others go on.
 	leaderless bool
 
-	signal atomic.Pointer[sentSignal] // the last one
-	unsent atomic.Pointer[execResult] // an image that has left, until its guest is known to run
+	signal       atomic.Pointer[sentSignal] // the last one
+	wantsSegment atomic.Int64               // number of a segment, plus 1, that it is to attach at home
+	unsent       atomic.Pointer[execResult] // an image that has left, until its guest is known to run
 
 	// ignored are the signals that the guest ignores, or that are ignored by
 	// default. The shadow blocks them, so that they do not disturb its calls: a

@@ -62,7 +62,7 @@ func (s *Supervisor) serveAttach(th *thread, call *syscallfwd.Call, reply *sysca
 		return
 	}
 	if o := s.awayFile(key); o != nil && o.elsewhere(at) {
-		s.recall(o, "uses System V shared memory that a process on another node uses")
+		th.proc.wantsSegment.Store(int64(id) + 1) // see bringSharers
 		s.repatriate(call, reply, why)
 		return
 	}

@@ -147,11 +147,14 @@ func (s *Supervisor) share(th *thread, own, mode int, prot uint64, shared bool) 
 		if f != nil {
 			return f, 0
 		}
+		if elsewhere && shared {
+			return nil, 0 // it comes home, and those who map it before it, see bringSharers
+		}
 		if elsewhere {
-			s.recall(o, "maps a file that a process on another node maps")
-			if shared {
-				return nil, 0
+			if _, err := s.exchange(o, false); err != nil { // what it shows now is what is mapped
+				s.log.Error("copies of a shared file are not alike", "path", o.file.Path, "err", err)
 			}
+			return nil, 0
 		}
 		// It has just come home: look again.
 	}
@@ -300,12 +303,12 @@ func (s *Supervisor) sweepShared() {
 func (s *Supervisor) sendShared(at *site, _ context.Context, req protocol.SharedRef) (any, error) {
 	o := s.liveFile(req.File)
 	if o == nil {
-		return nil, fmt.Errorf("file %s (inode %d) is not away", req.File.Path, req.File.Ino)
+		return protocol.SharedChanges{Gone: true}, nil
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
-		return nil, fmt.Errorf("file %s has come home", req.File.Path)
+	if o.closed || o.at != at && !req.Moves {
+		return protocol.SharedChanges{Gone: true}, nil
 	}
 	if o.at != at { // its mappers are on their way there
 		if o.at != nil {
@@ -647,6 +650,42 @@ func (s *Supervisor) processIsHome(pid int) {
 			s.recall(o, fmt.Sprintf("process %d, which is at home, has a file open that it maps", pid))
 		}
 	}
+}
+
+// bringSharers brings those home that map files which a process has open, before
+// it comes home itself: there its calls and mappings are the kernel's, who knows
+// nothing of copies. Those who map them with it come along anyway. moving is held.
+func (s *Supervisor) bringSharers(ctx context.Context, m *move, p *process) error {
+	if s.shared.count.Load() == 0 {
+		return nil
+	}
+	open := openFilesOf(p.pid)
+	for _, o := range s.awayFiles() {
+		if !open[o.id] && p.wantsSegment.Load() != int64(o.id.ino)+1 || o.leaving.Load() {
+			continue
+		}
+		if _, segment := o.segment(); segment && open[o.id] {
+			continue // the numbers agree by chance
+		}
+		mappers, err := s.exchange(o, true)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(mappers, p.pid) {
+			continue
+		}
+		for _, pid := range mappers {
+			q := s.process(pid)
+			if q == nil || q.getState() != away || p.getState() != away {
+				continue // came along with another
+			}
+			reason := fmt.Sprintf("maps a file that process %d has open, which comes home", p.pid)
+			if err := s.bringOne(ctx, m, q, q.site(), reason); err != nil {
+				return fmt.Errorf("process %d, which maps %s: %w", pid, o.file.Path, err)
+			}
+		}
+	}
+	return nil
 }
 
 // fetchHome brings a process home, and those that share memory with it.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"homing/checkpoint"
 	"homing/checkpoint/transfer"
 	"homing/internal/carry"
@@ -275,6 +277,16 @@ func wanted(name string) transfer.Strategy {
 
 // bring brings a process, and those that share memory with it, home. moving is held.
 func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, reason string) error {
+	if err := s.bringSharers(ctx, m, p); err != nil {
+		return err
+	}
+	if p.getState() != away {
+		return nil // it came along
+	}
+	return s.bringOne(ctx, m, p, at, reason)
+}
+
+func (s *Supervisor) bringOne(ctx context.Context, m *move, p *process, at *site, reason string) error {
 	c, err := s.open(ctx, at, false)
 	if err != nil {
 		return err
@@ -341,11 +353,12 @@ func (m *move) leave(ctx context.Context, pid int) error {
 	if err != nil {
 		return err
 	}
-	for _, pid := range pids {
-		if err := movable(pid); err != nil {
-			return err
+	for _, member := range pids {
+		err := movable(member)
+		if err == nil {
+			err = awaitVfork(ctx, member)
 		}
-		if err := awaitVfork(ctx, pid); err != nil {
+		if err != nil && (member == pid || gone(member, err) != unix.ESRCH) {
 			return err
 		}
 	}

@@ -20,7 +20,12 @@ const (
 )
 
 // SharedRef names a file whose one copy is away.
-type SharedRef struct{ File checkpoint.File }
+type SharedRef struct {
+	File checkpoint.File
+	// Moves: processes that map it are arriving at the node; else one there was
+	// allowed to map it.
+	Moves bool
+}
 
 // SharedChanges are what a side has changed of a file since both copies were
 // alike, see package twin.
@@ -38,6 +43,8 @@ type SharedChanges struct {
 	Dropped bool  // likewise
 	// Drop: its mappers have left the node, and so has what they wrote.
 	Drop bool
+	// Gone, in home's answer: the file is home again, ask anew what to do.
+	Gone bool
 }
 
 // maxInline is how much data of a file travels in the message itself.
