@@ -28,8 +28,8 @@ func (p *pod) run(_ context.Context, req protocol.ProcRefs) (any, error) {
 			continue
 		}
 		pr.setLoading(false)
-		p.goOn(pr)
 		p.takeEarly(pr)
+		p.goOn(pr)
 	}
 	return protocol.Empty{}, nil
 }

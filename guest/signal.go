@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,12 +73,16 @@ func (p *pod) takeSignal(m protocol.SignalMessage) {
 // thread that is to take it waits for a call at home, that call is given up
 // first; its outcome decides what the guest's kernel is told.
 func (p *pod) onSignal(m protocol.SignalMessage) {
-	done := func() { p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID}) }
-	pr := p.procOf(protocol.ProcRef{PID: m.PID, Gen: m.Gen})
-	if pr == nil {
-		p.keepEarly(m)
+	if p.keepEarly(m) {
 		return
 	}
+	if pr := p.procOf(protocol.ProcRef{PID: m.PID, Gen: m.Gen}); pr != nil { // else it has just ended
+		p.signal(pr, m)
+	}
+}
+
+func (p *pod) signal(pr *proc, m protocol.SignalMessage) {
+	done := func() { p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID}) }
 	if pr.isFreezing() {
 		return // home delivers what was not acknowledged, once the process is there
 	}
@@ -127,44 +132,48 @@ func (p *pod) onSignal(m protocol.SignalMessage) {
 const maxEarly = 10000
 
 // keepEarly keeps a signal for a process whose body is still being made: home
-// knows a child before we do. To one that has ended it makes no difference, but
-// its shadow may stand still for it.
-func (p *pod) keepEarly(m protocol.SignalMessage) {
+// knows a child before we do. It reports whether the signal is to wait. To a
+// process that has ended it makes no difference, but its shadow may stand still
+// for it.
+func (p *pod) keepEarly(m protocol.SignalMessage) bool {
 	p.mu.Lock()
-	if p.dead.has(m.Gen) {
-		p.mu.Unlock()
-		p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID})
-		return
-	}
-	if pr := p.procs[m.PID]; pr != nil && pr.gen == m.Gen { // came in between
-		p.mu.Unlock()
-		p.onSignal(m)
-		return
-	}
 	defer p.mu.Unlock()
+	if p.dead.has(m.Gen) {
+		p.out.Send(protocol.SignalDone, protocol.SignalRef{ID: m.ID})
+		return true
+	}
+	pr := p.procs[m.PID]
+	if pr != nil && pr.gen == m.Gen && !p.hasEarly(pr) {
+		return false
+	}
 	if len(p.early) >= maxEarly {
 		p.early = p.early[1:]
 	}
 	p.early = append(p.early, m)
+	return true
 }
 
-// takeEarly delivers what was kept for a process.
+// hasEarly tells whether signals for a process wait to be taken. pod.mu is held.
+func (p *pod) hasEarly(pr *proc) bool {
+	return slices.ContainsFunc(p.early, func(m protocol.SignalMessage) bool { return m.PID == pr.pid && m.Gen == pr.gen })
+}
+
+// takeEarly delivers what was kept for a process, and what comes meanwhile.
 func (p *pod) takeEarly(pr *proc) {
-	p.mu.Lock()
-	var mine []protocol.SignalMessage
-	rest := p.early[:0]
-	for _, m := range p.early {
-		switch {
-		case m.PID == pr.pid && m.Gen == pr.gen:
-			mine = append(mine, m)
-		case !p.dead.has(m.Gen):
-			rest = append(rest, m)
+	for {
+		p.mu.Lock()
+		p.early = slices.DeleteFunc(p.early, func(m protocol.SignalMessage) bool { return p.dead.has(m.Gen) })
+		i := slices.IndexFunc(p.early, func(m protocol.SignalMessage) bool { return m.PID == pr.pid && m.Gen == pr.gen })
+		if i < 0 {
+			p.mu.Unlock()
+			return
 		}
-	}
-	p.early = rest
-	p.mu.Unlock()
-	for _, m := range mine {
-		p.onSignal(m)
+		m := p.early[i]
+		p.mu.Unlock()
+		p.signal(pr, m)
+		p.mu.Lock()
+		p.early = slices.DeleteFunc(p.early, func(e protocol.SignalMessage) bool { return e.ID == m.ID })
+		p.mu.Unlock()
 	}
 }
 
@@ -176,7 +185,7 @@ func (p *pod) deliverTo(th *thread, si signals.Info, m protocol.SignalMessage) {
 	th.mu.Unlock()
 	if calling && blocks(th, signals.Signo(&si)) {
 		// It has blocked the signal since, and does until its call has ended.
-		p.onSignal(m)
+		p.signal(th.proc, m)
 		return
 	}
 	th.mu.Lock()

@@ -325,6 +325,7 @@ func (p *pod) leave(pr *proc) {
 	if p.procs[pr.pid] == pr {
 		delete(p.procs, pr.pid)
 	}
+	p.early = slices.DeleteFunc(p.early, func(m protocol.SignalMessage) bool { return m.PID == pr.pid && m.Gen == pr.gen }) // home sends them elsewhere
 	for tid, th := range p.home {
 		if th.proc == pr {
 			delete(p.home, tid)

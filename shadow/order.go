@@ -38,10 +38,13 @@ func (s *Supervisor) keepOrder(th *thread, sig int) func() {
 	p := th.proc
 	threads := s.of(p)
 	leader := slices.IndexFunc(threads, func(t *thread) bool { return t.tid == p.pid })
-	if len(threads) < 2 || leader < 0 || p.leaderless {
+	if leader < 0 || p.leaderless {
 		return func() {}
 	}
-	p.ordered |= signals.Bit(sig)
+	p.ordered |= signals.Bit(sig) // threads to come are told at their birth
+	if len(threads) < 2 {
+		return func() {}
+	}
 	threads[0], threads[leader] = threads[leader], threads[0]
 	slices.SortFunc(threads[1:], func(a, b *thread) int { return a.tid - b.tid })
 	i := slices.Index(threads, th)

@@ -33,6 +33,9 @@ func (s *Supervisor) handBack(at *site, _ context.Context, req protocol.RequeueR
 			numbers |= signals.Bit(sig)
 		}
 	}
+	if len(s.of(th.proc)) == 1 { // as the thread's own they come before what waits
+		req.Own, req.Shared, numbers = slices.Concat(req.Own, req.Shared), nil, 0
+	}
 	later := s.takePending(th, numbers)
 	for _, info := range req.Own {
 		s.queue(th, info, true)

@@ -24,6 +24,7 @@ type unackedSignal struct {
 // A thread that stands in a call is held until the pod has decided, so that
 // the call is neither restarted nor ended too early; and any thread whose
 // process does not catch the signal, so that it makes no call after its death.
+// (Real-time signals are not used to kill, but queued and waited for in numbers.)
 func (s *Supervisor) onSignal(th *thread, sig int) {
 	if th.proc.getState() == starting {
 		s.cont(th, sig)
@@ -64,7 +65,8 @@ func (s *Supervisor) onSignal(th *thread, sig int) {
 		s.resolveAbandon(th)
 		inCall = false
 	}
-	if !inCall && !onDescriptor && th.proc.caught&signals.Bit(sig) != 0 {
+	mayKill := sig < signals.FirstRealTime && th.proc.caught&signals.Bit(sig) == 0
+	if !inCall && !onDescriptor && !mayKill {
 		s.cont(th, 0)
 		return
 	}

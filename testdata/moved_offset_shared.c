@@ -17,7 +17,7 @@ static int reads(void *p)
 		MUST(write(out, b, SIZE));
 		for (volatile int i = 0; i < 100000; i++)
 			;
-	} while (going());
+	} while (going() || *count <= 100);
 	return victim_faults;
 }
 int main(void)

@@ -15,7 +15,7 @@ static int sends(void *p)
 {
 	pid_t to = *(pid_t *)p;
 	int n = 0;
-	while (going()) {
+	while (going() || n <= 10) {
 		for (int k = 0; k < 2; k++)
 			while (sigqueue(to, SIGRTMIN + k, (union sigval){.sival_int = n}) != 0) {
 				if (errno != EAGAIN)

@@ -16,7 +16,7 @@ static int sends(void *p)
 {
 	pid_t to = *(pid_t *)p;
 	int n = 0;
-	while (going()) {
+	while (going() || n <= 10) {
 		for (int k = 0; k < 3; k++)
 			while (sigqueue(to, SIGRTMIN + k, (union sigval){.sival_int = n}) != 0) {
 				if (errno != EAGAIN)
@@ -60,13 +60,11 @@ static void *waits(void *p)
 	SAME(-1 - i.si_value.sival_int, next[1]);
 	return NULL;
 }
+static int fd;
 static void *reads(void *p)
 {
 	struct signalfd_siginfo i[8];
-	sigset_t s;
 	(void)p;
-	sigemptyset(&s), sigaddset(&s, SIGRTMIN + 2);
-	int fd = MUST(signalfd(-1, &s, 0));
 	for (;;) {
 		long n = read(fd, i, sizeof i);
 		if (n <= 0 || n % sizeof *i) {
@@ -94,6 +92,9 @@ int main(void)
 	sigprocmask(SIG_BLOCK, &s, &old);
 	handle(SIGRTMIN, last, SA_RESTART);
 	pid_t me = getpid();
+	sigset_t third;
+	sigemptyset(&third), sigaddset(&third, SIGRTMIN + 2);
+	fd = MUST(signalfd(-1, &third, 0));
 	sender = spawn(sends, &me);
 	pthread_create(&a, NULL, waits, NULL);
 	pthread_create(&b, NULL, reads, NULL);
