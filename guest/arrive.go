@@ -36,7 +36,8 @@ func (p *pod) run(_ context.Context, req protocol.ProcRefs) (any, error) {
 
 // restoreThreads makes the threads of an image beside its leader and gives all
 // their states; they stand still. Tracer's thread.
-func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image, shown protocol.CPUTime, filled bool) error {
+func (p *pod) restoreThreads(leader *thread, img *protocol.ProcImage, filled bool) error {
+	im := &img.Image
 	p.order.Load()
 	threads := []*thread{leader}
 	for i := range im.Threads[1:] {
@@ -90,7 +91,8 @@ func (p *pod) restoreThreads(leader *thread, im *checkpoint.Image, shown protoco
 		}
 	}
 	leader.files, leader.added = nil, nil
-	p.came(leader.proc, shown, threads, im)
+	leader.proc.timerSignals.came(im, img.Overruns)
+	p.came(leader.proc, img.Shown, threads, im)
 	return nil
 }
 

@@ -6,7 +6,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"homing/checkpoint"
 	"homing/internal/linux"
+	"homing/internal/protocol"
 	"homing/signals"
 	"homing/syscallfwd"
 )
@@ -54,6 +56,44 @@ func (p *pod) overruns(th *thread, si *signals.Info) bool {
 	t.pending[id] = true
 	delete(t.missed, id)
 	return false
+}
+
+// carry is what goes along with a process.
+func (t *timerSignals) carry() map[int32]protocol.Overrun {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[int32]protocol.Overrun{}
+	for id, n := range t.missed {
+		out[id] = protocol.Overrun{Missed: n}
+	}
+	for id, n := range t.last {
+		out[id] = protocol.Overrun{Missed: out[id].Missed, Last: n}
+	}
+	return out
+}
+
+// came takes over what came with a process; its pending signals are in the image.
+func (t *timerSignals) came(im *checkpoint.Image, overruns map[int32]protocol.Overrun) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pending, t.missed, t.last = map[int32]bool{}, map[int32]int32{}, map[int32]int32{}
+	note := func(sigs []signals.Info) {
+		for i := range sigs {
+			if signals.Code(&sigs[i]) == siTimer {
+				t.pending[timerID(&sigs[i])] = true
+			}
+		}
+	}
+	note(im.Pending)
+	for i := range im.Threads {
+		note(im.Threads[i].Pending)
+	}
+	for id, o := range overruns {
+		t.last[id] = o.Last
+		if t.pending[id] {
+			t.missed[id] = o.Missed
+		}
+	}
 }
 
 func (t *timerSignals) reset() {

@@ -67,7 +67,7 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 		return nil, err
 	}
 	s := &carry.Sender{
-		Want: transfer.Strategy(req.Strategy), Alone: len(p.family(pr)) == 1 && !mapsShared(pr), PID: pr.body,
+		Want: transfer.Strategy(req.Strategy), Ahead: req.To != nil, Alone: len(p.family(pr)) == 1 && !mapsShared(pr), PID: pr.body,
 		Hidden: []linux.Range{{Start: stubAddr, End: stubEnd}},
 		Options: transfer.Options{Rate: req.Rate, Progress: func(g transfer.Progress) {
 			p.out.Send(protocol.Progress, protocol.ProgressMessage{Move: req.Move, Round: g.Round, Pages: g.Pages, Bytes: g.Bytes, Total: g.Total})
@@ -164,7 +164,7 @@ func (t *taking) freeze(ctx context.Context) ([]carry.Frozen, error) {
 		if err != nil {
 			return nil, err
 		}
-		img := &protocol.ProcImage{Image: *im, Gen: m.gen, CPU: p.total(m), Shown: p.acct.besides(m.pid)}
+		img := &protocol.ProcImage{Image: *im, Gen: m.gen, CPU: p.total(m), Shown: p.acct.besides(m.pid), Overruns: m.timerSignals.carry()}
 		out = append(out, carry.Frozen{PID: m.body, Proc: img, Eager: carry.Eager(im)})
 		bare := *img
 		bare.Image.Pages = nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -214,7 +215,7 @@ func (p *pod) finishArrival(m *transferring, stopped []int) error {
 		b := got.Body.(*podBody)
 		var err error
 		if doErr := p.tr.Do(func() {
-			if err = p.restoreThreads(b.leader, &got.Proc.Image, got.Proc.Shown, got.Puller == nil); err != nil {
+			if err = p.restoreThreads(b.leader, got.Proc, got.Puller == nil); err != nil {
 				return
 			}
 			for _, pid := range stopped {
@@ -348,6 +349,11 @@ func (b *podBody) Build(img *protocol.ProcImage) (transfer.Placed, error) {
 // Change implements carry.Body.
 func (b *podBody) Change(to, built *protocol.ProcImage) (transfer.Placed, error) {
 	p, im := b.pod, &to.Image
+	if !slices.Equal(im.VDSO, built.Image.VDSO) { // another program: it has executed it meanwhile
+		p.leave(b.leader.proc)
+		b.leader = nil
+		return b.Build(to)
+	}
 	files, err := b.prepare(to)
 	if err != nil {
 		return transfer.Placed{}, err

@@ -1,6 +1,7 @@
 package shadow
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"slices"
@@ -302,6 +303,20 @@ func raiseLimit(pid, resource int) (undo func(), err error) {
 	return func() { _ = unix.Prlimit(pid, resource, &old, nil) }, nil // ESRCH: it is gone
 }
 
+// withMissed adds to the pending signals of timers how often those expired while
+// the signals were pending away.
+func withMissed(infos []signals.Info, overruns map[int32]protocol.Overrun) []signals.Info {
+	infos = slices.Clone(infos)
+	for i := range infos {
+		si := &infos[i]
+		if signals.Code(si) == siTimer {
+			o := overruns[int32(binary.LittleEndian.Uint32(si[16:]))]
+			binary.LittleEndian.PutUint32(si[20:], binary.LittleEndian.Uint32(si[20:])+uint32(o.Missed))
+		}
+	}
+	return infos
+}
+
 // rebuildThreads gives all threads their state; they stay stopped.
 func (s *Supervisor) rebuildThreads(r *returning) error {
 	im := &r.img.Image
@@ -314,7 +329,7 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 	slices.SortFunc(r.late, func(a, b lateSignal) int { return int(int64(a.id - b.id)) })
 	for i, th := range r.threads {
 		t := &im.Threads[i]
-		pending := t.Pending
+		pending := withMissed(t.Pending, r.img.Overruns)
 		for _, l := range r.late {
 			if l.directed && l.tid == th.tid {
 				pending = append(pending, l.info)
@@ -324,7 +339,7 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 			return err
 		}
 		if i == 0 {
-			shared := im.Pending
+			shared := withMissed(im.Pending, r.img.Overruns)
 			for _, l := range r.late {
 				if !l.directed {
 					shared = append(shared, l.info)

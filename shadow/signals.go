@@ -10,7 +10,8 @@ import (
 	"homing/signals"
 )
 
-const siTkill = -6 // SI_TKILL: sent to a thread by tkill(2) or tgkill(2)
+// Codes of signals sent to a thread by tkill(2) or tgkill(2), and of timers.
+const siTkill, siTimer = -6, -2
 
 // unackedSignal is a signal passed to the pod and not yet taken over by it.
 type unackedSignal struct {

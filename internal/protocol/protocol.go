@@ -66,7 +66,14 @@ type ProcImage struct {
 	Bulk  uint64  // of the pages that follow on the bulk connection; 0 if they come otherwise, or there are none
 	CPU   CPUTime // used away: what home has not seen itself
 	Shown CPUTime // what its clocks show besides: used at home
+
+	// Overruns are of timers at home: how often they expired while their signal
+	// was pending away, and what was added to the count of the one taken last.
+	Overruns map[int32]Overrun `json:",omitempty"`
 }
+
+// Overrun is of one timer.
+type Overrun struct{ Missed, Last int32 }
 
 // WantHomeRequest asks home to fetch a process; the reply comes when it is there.
 type WantHomeRequest struct {
