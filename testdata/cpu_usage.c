@@ -1,5 +1,6 @@
 /* Processor time is told where it was used: across execve, of killed and of waited-for children, by every call that tells it.
- * oracle: serial */
+ * oracle: serial
+ * oracle: nodes */
 #include "victim.h"
 #include <sys/times.h>
 static double sum(struct timeval a, struct timeval b) { return a.tv_sec + b.tv_sec + (a.tv_usec + b.tv_usec) / 1e6; }

@@ -1,4 +1,5 @@
-/* Processor time: of children by wait4 and RUSAGE_CHILDREN and times, of this process, of this thread; peak memory; page faults. */
+/* Processor time: of children by wait4 and RUSAGE_CHILDREN and times, of this process, of this thread; peak memory; page faults.
+ * oracle: nodes */
 #include "victim.h"
 #include <sys/times.h>
 static double cpu(struct rusage *r) { return r->ru_utime.tv_sec + r->ru_stime.tv_sec + (r->ru_utime.tv_usec + r->ru_stime.tv_usec) / 1e6; }

@@ -1,5 +1,6 @@
 /* alarm, setitimer of all kinds, timer_create, timerfd: they fire, count, are read back, are not inherited by fork.
- * oracle: serial */
+ * oracle: serial
+ * oracle: nodes */
 #include "victim.h"
 #include <sys/timerfd.h>
 static volatile int hits;

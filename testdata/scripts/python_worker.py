@@ -56,7 +56,6 @@ def queues():
         check(v == n, "queue", v, n)
         n += 1
     t.join()
-    check(n > 0, "queue empty")
 
 
 def sleeps():
@@ -89,7 +88,6 @@ def sockets():
         check(all(v == (n + i) * 7 >> 3 & 255 for i, v in enumerate(data)), "socket", n)
         n += len(data)
     t.join()
-    check(n > 0, "socket empty")
 
 
 def runs():
@@ -149,7 +147,6 @@ for t in threads:
     t.join()
 signal.setitimer(signal.ITIMER_REAL, 0)
 check(os.waitpid(pid, 0)[1] == 0, "processes")
-check(hits > 0, "no alarm")
 check(os.getpid() == parent and threading.active_count() == 1, "left over")
 print("all held" if not faults else faults[:5])
 sys.exit(len(faults) > 0)
