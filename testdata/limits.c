@@ -8,12 +8,12 @@ static int cpu(void *p)
 	handle(SIGXCPU, hit, 0);
 	setrlimit(RLIMIT_CPU, &(struct rlimit){1, (long)p});
 	double t = now();
-	while (now() - t < 6)
+	while (now() - t < 30)
 		if (xcpu == 1 && (long)p > 5)
 			return 20;
 	return 1;
 }
-static int killed(void *p) { (void)p; setrlimit(RLIMIT_CPU, &(struct rlimit){1, 1}); for (double t = now(); now() - t < 6;); return 1; }
+static int killed(void *p) { (void)p; setrlimit(RLIMIT_CPU, &(struct rlimit){1, 1}); for (double t = now(); now() - t < 30;); return 1; }
 static int space(void *p)
 {
 	(void)p;

@@ -3,8 +3,11 @@ package oracle
 import (
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
+
+	"homing/internal/linux"
 )
 
 // A Terminal is a program on a pseudo-terminal, and what was seen there.
@@ -108,4 +111,34 @@ func (t *Terminal) AwaitForeground(own bool) *Terminal {
 		}
 	}
 	return t
+}
+
+// AwaitJob waits until the terminal belongs to a job of just these programs: a
+// shell starts those of a pipeline one after the other.
+func (t *Terminal) AwaitJob(programs ...string) *Terminal {
+	t.AwaitForeground(false)
+	slices.Sort(programs)
+	for job := t.job(); !slices.Equal(job, programs); job = t.job() {
+		select {
+		case <-t.r.ctx.Done():
+			t.r.Fatalf("the terminal belongs to %q, not to %q", job, programs)
+		case <-time.After(3 * time.Millisecond):
+		}
+	}
+	return t
+}
+
+// job lists the programs of the foreground.
+func (t *Terminal) job() (programs []string) {
+	group := t.Foreground()
+	entries, err := os.ReadDir("/proc")
+	t.r.Check(err)
+	for _, e := range entries {
+		st, err := linux.ReadStat("/proc/" + e.Name() + "/stat")
+		if err == nil && st.PGRP == group {
+			programs = append(programs, st.Comm)
+		}
+	}
+	slices.Sort(programs)
+	return programs
 }

@@ -68,7 +68,7 @@ func bashLines(t *oracle.Terminal) {
 	t.Send("\x04").Expect("> ")
 	t.Send("ls /bin/sh | cat; echo a | tr a b; (exit 4); echo $?\n").Expect("\n4\r\n> ")
 	t.Send("read -p 'name? ' x\n").Expect("\nname? ").Send("someone\n").Expect("> ")
-	t.Send("echo \"<$x>\"; ps -o stat= -p $$\n").Expect("\nSs").Expect("> ")
+	t.Send("echo \"<$x>\"; ps -o stat= -p $$ | tr -d N\n").Expect("\nSs").Expect("> ")
 	t.Send("nosuchcommand; cd /; pwd; cd - >/dev/null\n").Expect("\n/\r\n> ")
 }
 
@@ -77,7 +77,7 @@ func bashInterrupt(t *oracle.Terminal) {
 	t.Send("echo $?\n").Expect("\n130\r\n> ")
 	t.Send("half a line\x03").Expect("> ")
 	t.Send("for i in 1 2; do sleep 100; done\n").AwaitForeground(false).Settle(60 * time.Millisecond).Send("\x03").Expect("^C").Expect("> ")
-	t.Send("sleep 100 | cat | sort\n").AwaitForeground(false).Settle(60 * time.Millisecond).Send("\x03").Expect("^C").Expect("> ")
+	t.Send("sleep 100 | cat | sort\n").AwaitJob("sleep", "cat", "sort").Settle(60 * time.Millisecond).Send("\x03").Expect("^C").Expect("> ")
 	t.Send("ulimit -c 0; sleep 100\n").AwaitForeground(false).Settle(60 * time.Millisecond).Send("\x1c").Expect("Quit").Expect("> ")
 	t.Send("python3 -c 'import time\ntry: print(\"up\", flush=True); time.sleep(100)\nexcept KeyboardInterrupt: print(\"caught\")'\n").
 		Expect("\nup\r\n").Send("\x03").Expect("caught").Expect("> ")
@@ -94,7 +94,7 @@ func bashJobs(t *oracle.Terminal) {
 	t.Send("kill %1; wait %1; echo $?\n").Expect("\n143\r\n").Expect("> ")
 	t.Send("cat\n").AwaitForeground(false).Settle(60 * time.Millisecond).Send("one\n").Expect("one\r\none\r\n").Send("\x1a").Expect("Stopped").Expect("> ")
 	t.Send("fg\n").Expect("\ncat\r\n").AwaitForeground(false).Settle(60 * time.Millisecond).Send("two\n").Expect("two\r\ntwo\r\n").Send("\x04").Expect("> ")
-	t.Send("sleep 0.3 | sleep 100\n").AwaitForeground(false).Settle(60 * time.Millisecond).Send("\x1a").Expect("Stopped").Expect("> ")
+	t.Send("sleep 5 | sleep 100\n").AwaitJob("sleep", "sleep").Settle(60 * time.Millisecond).Send("\x1a").Expect("Stopped").Expect("> ")
 	t.Send("kill -CONT %1; kill -9 %1; wait %1; echo $?\n").Expect("\n137\r\n").Expect("> ")
 	t.Send("(sleep 0.1; exit 5) & wait $!; echo $?\n").Expect("\n5\r\n").Expect("> ")
 	t.Send("suspended() { kill -STOP $BASHPID; echo resumed; }\n").Expect("> ")
