@@ -270,3 +270,27 @@ func TestFaults(t *testing.T) {
 	}
 	v.end()
 }
+
+// Memory of huge pages is filled with huge pages.
+func TestHugePages(t *testing.T) {
+	v := startVictim(t, "large", "8", "huge")
+	v.line()
+	huge := func() string {
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(v.pid) + "/smaps_rollup")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(b), "\nAnonHugePages:")
+		line, _, _ := strings.Cut(rest, "\n")
+		return strings.TrimSpace(line)
+	}
+	before := huge()
+	if before == "0 kB" {
+		t.Skip("this kernel gives no huge pages")
+	}
+	v.stopped(func(threads []int, body *tracer.Body) error { return v.rebuild(threads, body, nil) })
+	if now := huge(); now != before {
+		t.Errorf("huge pages: %s were, %s are", before, now)
+	}
+	v.end()
+}

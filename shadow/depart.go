@@ -611,7 +611,10 @@ func (s *Supervisor) undo(d *departing) {
 			}); err != nil {
 				s.log.Error("stub not removed", "pid", d.p.pid, "err", err)
 			}
-			if im := &d.img.Image; im.Locks != 0 {
+			if im := (checkpoint.Image{PID: d.p.pid, Locks: d.img.Image.Locks}); im.Locks != 0 {
+				for _, f := range d.early { // as it was before unlock
+					im.VMAs = append(im.VMAs, checkpoint.VMA{Start: f.Start, End: f.End, Flags: f.Flags})
+				}
 				if err := im.RestoreLocks(d.p.pid, native, true); err != nil {
 					s.log.Error("memory not locked again", "pid", d.p.pid, "err", err)
 				}
