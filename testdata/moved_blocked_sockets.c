@@ -1,4 +1,4 @@
-/* Waiting in accept, connect, recvmsg, recvmmsg, with SO_RCVTIMEO; connections that come, refuse, or never come. */
+/* Waiting in accept, connect and recv, with SO_RCVTIMEO; connections that come, refuse, or must wait for room. */
 #include "victim.h"
 #include <netinet/in.h>
 #include <sys/un.h>

@@ -1,4 +1,4 @@
-/* Waiting for children and for signals: wait4, waitid, sigtimedwait, sigsuspend, pause, each ended by what it waits for, or by its time. */
+/* Waiting for children and for signals: wait4, waitid, sigtimedwait, sigsuspend, each ended by what it waits for, or by its time. */
 #include "victim.h"
 static void hit(int s, siginfo_t *i, void *c) { (void)s, (void)i, (void)c; }
 static int lives(void *ms)

@@ -1,4 +1,4 @@
-/* Clocks never go back, for no thread and from no thread to another, and never jump; the times of files go with the clock. */
+/* Clocks never go back, for no thread and from no thread to another, and never jump. */
 #include "victim.h"
 static const clockid_t clocks[] = {CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME};
 static volatile long seen[4]; /* the latest time that any thread or child has read */
