@@ -606,6 +606,9 @@ func (s *Supervisor) become(d *departing, to *site, later bool) error {
 func (s *Supervisor) undo(d *departing) {
 	if d.booted {
 		if native, err := tracer.NewNative(s.tr, d.p.pid); err == nil {
+			if err := s.ignoreTrap(d.threads[0].th, native, d.img.Image.Actions); err != nil {
+				s.log.Error("SIGTRAP is not ignored any more", "pid", d.p.pid, "err", err)
+			}
 			if _, err := native.Inject(d.threads[0].th.tid, []tracer.Call{
 				tracer.C(unix.SYS_MUNMAP, d.p.stub, d.p.arena+arenaSize-d.p.stub),
 			}); err != nil {

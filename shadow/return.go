@@ -371,17 +371,20 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 	if err := t.RestoreThread(leader.tid, s.body(leader)); err != nil {
 		return err
 	}
-	return s.dropStub(leader, t)
+	return s.dropStub(leader, t, im.Actions)
 }
 
 // dropStub unmaps stub and arena with a syscall instruction of the program's, and
 // sets the leader's registers for good.
-func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
+func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread, actions map[int]checkpoint.Action) error {
 	native, err := tracer.NewNative(s.tr, leader.proc.pid)
 	if err != nil {
 		return err
 	}
 	if err := linux.SetSigmask(leader.tid, ^uint64(0)); err != nil {
+		return err
+	}
+	if err := s.ignoreTrap(leader, native, actions); err != nil {
 		return err
 	}
 	if _, err := native.Inject(leader.tid, []tracer.Call{
@@ -396,6 +399,29 @@ func (s *Supervisor) dropStub(leader *thread, t *checkpoint.Thread) error {
 	}
 	held := &tracer.Held{TID: leader.tid, Regs: t.Regs, Mask: t.Mask}
 	return held.Release(s.tr)
+}
+
+// ignoreTrap has a process ignore SIGTRAP again, if it did: each trap of the stub
+// ends that. It is done after the last one, while the stub is still there.
+func (s *Supervisor) ignoreTrap(leader *thread, native *tracer.Native, actions map[int]checkpoint.Action) error {
+	a := actions[int(unix.SIGTRAP)]
+	if a.Handler != signals.IgnoreHandler {
+		return nil
+	}
+	var b []byte
+	for _, v := range []uint64{a.Handler, a.Flags, a.Restorer, a.Mask} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	body := s.body(leader)
+	if err := body.WriteScratch(leader.tid, b); err != nil {
+		return err
+	}
+	if _, err := native.Inject(leader.tid, []tracer.Call{
+		tracer.C(unix.SYS_RT_SIGACTION, uint64(unix.SIGTRAP), body.Table+uint64(body.Size), 0, 8),
+	}); err != nil {
+		return fmt.Errorf("ignore SIGTRAP: %w", err)
+	}
+	return nil
 }
 
 // letGo releases a rebuilt process: it runs natively from here on.
