@@ -64,6 +64,25 @@ func (s *Supervisor) leavingFiles(p *process, attach func([]tracer.Call) error, 
 
 var errOthers = errors.New("it maps a file shared that others can see")
 
+// usedError says who else uses a file.
+type usedError struct {
+	path string
+	pid  int
+}
+
+func (e *usedError) Error() string {
+	return fmt.Sprintf("%v: %s, used by process %d", errOthers, e.path, e.pid)
+}
+
+func (e *usedError) Unwrap() error { return errOthers }
+
+// joined tells whether a family could not leave because another process of the
+// job has come to share a file with it just then: together they can.
+func (s *Supervisor) joined(err error) bool {
+	var used *usedError
+	return errors.As(err, &used) && s.isNative(s.ownProcesses(), used.pid)
+}
+
 // leavingFile lets the file behind a mapping leave together with a family.
 func (s *Supervisor) leavingFile(pid int, m linux.Mapping, family []int) (checkpoint.File, error) {
 	if strings.HasPrefix(m.Path, "/SYSV") {
@@ -91,27 +110,27 @@ func (s *Supervisor) leavingFile(pid int, m linux.Mapping, family []int) (checkp
 		}
 		return o.file, nil
 	}
-	o := &sharedFile{id: id, fd: fd, writable: m.Prot&unix.PROT_WRITE != 0, wd: -1}
+	o := &sharedFile{id: id, shown: fileID{m.Dev, m.Ino}, fd: fd, writable: m.Prot&unix.PROT_WRITE != 0, wd: -1}
 	o.leaving.Store(true)
 	if mode, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil {
 		o.writable = mode&unix.O_ACCMODE == unix.O_RDWR
 	}
 	o.file = checkpoint.File{Path: m.Path, Dev: id.dev, Ino: id.ino, Live: true}
-	refuse := func(why string) (checkpoint.File, error) {
+	refuse := func(err error) (checkpoint.File, error) {
 		s.shared.watch.remove(o)
 		s.shared.guard.remove(o)
 		unix.Close(fd)
-		return checkpoint.File{}, fmt.Errorf("%w: %s%s", errOthers, m.Path, why)
+		return checkpoint.File{}, err
 	}
 	if !couldBePrivate(fd, &st) {
-		return refuse("")
+		return refuse(fmt.Errorf("%w: %s", errOthers, m.Path))
 	}
 	if !s.shared.watch.add(s, o) && st.Nlink > 0 {
-		return refuse(" cannot be watched")
+		return refuse(fmt.Errorf("%w: %s cannot be watched", errOthers, m.Path))
 	}
 	o.guarded = st.Nlink > 0 && s.shared.guard.add(s, o)
-	if who := s.outsiders(id, family); who != 0 {
-		return refuse(", used by process " + strconv.Itoa(who))
+	if who := s.outsiders(id, o.shown, family); who != 0 {
+		return refuse(&usedError{m.Path, who})
 	}
 	s.register(o)
 	return o.file, nil
@@ -134,7 +153,7 @@ func (s *Supervisor) openMapped(pid int, m linux.Mapping, family []int) (fd int,
 		}
 		var st unix.Stat_t
 		for _, name := range names {
-			if unix.Stat(fds+"/"+name, &st) == nil && isMapped(&st, m) {
+			if unix.Stat(fds+"/"+name, &st) == nil && st.Ino == m.Ino && st.Mode&unix.S_IFMT == unix.S_IFREG {
 				at = append(at, fds+"/"+name)
 			}
 		}
@@ -148,8 +167,7 @@ func (s *Supervisor) openMapped(pid int, m linux.Mapping, family []int) (fd int,
 			if err != nil {
 				continue
 			}
-			var st unix.Stat_t
-			if unix.Fstat(fd, &st) == nil && isMapped(&st, m) {
+			if isMapped(fd, m) {
 				return fd, false, nil
 			}
 			unix.Close(fd)
@@ -165,8 +183,16 @@ func (s *Supervisor) openMapped(pid int, m linux.Mapping, family []int) (fd int,
 }
 
 // isMapped tells whether a mapping shows a file.
-func isMapped(st *unix.Stat_t, m linux.Mapping) bool {
-	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Ino == m.Ino && (st.Dev == m.Dev || unix.Major(m.Dev) != 0)
+func isMapped(fd int, m linux.Mapping) bool {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Ino != m.Ino {
+		return false
+	}
+	if st.Dev == m.Dev {
+		return true
+	}
+	shown, err := shownAs(fd)
+	return err == nil && shown == fileID{m.Dev, m.Ino}
 }
 
 // copyMapped makes a memfd of what a family, which stands still, maps of a file.
@@ -213,10 +239,13 @@ func copyMapped(m linux.Mapping, family []int) (int, error) {
 	return fd, nil
 }
 
-// sharedLeft notes that a group has left with the files that it shares.
+// sharedLeft notes that a group has left with the files that it shares. Who has
+// opened one meanwhile was not asked what for.
 func (s *Supervisor) sharedLeft() {
 	for _, o := range s.awayFiles() {
-		o.leaving.Store(false)
+		if o.leaving.Swap(false) {
+			go s.lookAgain(o)
+		}
 	}
 }
 
@@ -258,7 +287,7 @@ func (s *Supervisor) alsoOpen(family []int) []int {
 		if slices.Contains(family, other) || !s.isNative(t, other) || s.isAway(other) {
 			continue
 		}
-		for id := range openFilesOf(other) {
+		for id := range openFilesOf(other) { // by stat(2): on overlayfs and btrfs none is found, and the family stays
 			if want[id] {
 				family = append(family, other)
 				break

@@ -150,6 +150,9 @@ func (s *Supervisor) quietMove() *move {
 	return &move{s: s, progress: func(node.MoveEvent) {}, req: node.MoveRequest{Strategy: string(transfer.Stop)}}
 }
 
+// leaveAttempts is how often a family is looked for again that has grown.
+const leaveAttempts = 5
+
 // one moves one process, and those that must come along.
 func (m *move) one(ctx context.Context, pid int) error {
 	s := m.s
@@ -172,7 +175,14 @@ func (m *move) one(ctx context.Context, pid int) error {
 	case m.to == nil:
 		return s.bring(ctx, m, p, at, "recalled")
 	case at == nil:
-		return m.leave(ctx, pid)
+		err := m.leave(ctx, pid)
+		for range leaveAttempts {
+			if !s.joined(err) || ctx.Err() != nil {
+				break
+			}
+			err = m.leave(ctx, pid)
+		}
+		return err
 	default:
 		return m.across(ctx, p, at)
 	}

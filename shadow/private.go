@@ -33,7 +33,7 @@ func couldBePrivate(fd int, st *unix.Stat_t) bool {
 // outsiders finds a process that has a file open, or maps it, and is neither one
 // of the job's that are away nor of those that leave now; 0 if there is none.
 // What other users' processes have open is seen by root only.
-func (s *Supervisor) outsiders(id fileID, leave []int) int {
+func (s *Supervisor) outsiders(id, shown fileID, leave []int) int {
 	names, err := readNames("/proc")
 	if err != nil {
 		return 1
@@ -43,7 +43,7 @@ func (s *Supervisor) outsiders(id fileID, leave []int) int {
 		if err != nil || pid == os.Getpid() || s.isAway(pid) || slices.Contains(leave, pid) {
 			continue
 		}
-		if openFilesOf(pid)[id] || mapsFile(pid, id) {
+		if openFilesOf(pid)[id] || mapsFile(pid, shown) {
 			return pid
 		}
 	}
@@ -81,8 +81,28 @@ func readNames(dir string) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
-// mapsFile tells whether a process maps a file. Where maps show another device
-// than stat(2) (overlayfs, btrfs) the inode has to do.
+// shownAs tells how maps show a file. On overlayfs and btrfs that is not the
+// device which stat(2) gives, so it is mapped to see it.
+func shownAs(fd int) (fileID, error) {
+	mem, err := unix.Mmap(fd, 0, 1, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return fileID{}, err
+	}
+	defer func() { _ = unix.Munmap(mem) }()
+	maps, err := linux.Mappings(os.Getpid())
+	if err != nil {
+		return fileID{}, err
+	}
+	at := addressOf(mem)
+	for _, m := range maps {
+		if at >= m.Start && at < m.End {
+			return fileID{m.Dev, m.Ino}, nil
+		}
+	}
+	return fileID{}, unix.ENOENT
+}
+
+// mapsFile tells whether a process maps a file, as maps show it.
 func mapsFile(pid int, id fileID) bool {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/maps")
 	if err != nil || !bytes.Contains(text, []byte(" "+strconv.FormatUint(id.ino, 10)+" ")) {
@@ -93,7 +113,7 @@ func mapsFile(pid int, id fileID) bool {
 		return false
 	}
 	for _, m := range maps {
-		if m.Ino == id.ino && (m.Dev == id.dev || unix.Major(m.Dev) != 0) {
+		if m.Ino == id.ino && m.Dev == id.dev {
 			return true
 		}
 	}
@@ -171,10 +191,10 @@ func (w *openWatch) read(s *Supervisor, fd int) {
 
 // lookAgain fetches the mappers of a file home if others have got hold of it.
 func (s *Supervisor) lookAgain(o *sharedFile) {
-	if o.leaving.Load() {
+	if _, segment := o.segment(); segment || o.leaving.Load() {
 		return // looked at when it leaves
 	}
-	if who := s.outsiders(o.id, nil); who != 0 {
+	if who := s.outsiders(o.id, o.shown, nil); who != 0 {
 		go s.recall(o, "a file that it maps was opened by process "+strconv.Itoa(who))
 	}
 }

@@ -62,9 +62,10 @@ type sharedFiles struct {
 
 // sharedFile is a file whose copy is away, or about to be.
 type sharedFile struct {
-	id   fileID
-	file checkpoint.File
-	wd   int // see openWatch
+	id    fileID
+	file  checkpoint.File
+	wd    int    // see openWatch
+	shown fileID // as maps show it
 	// leaving: the group that maps it at home is about to leave.
 	leaving atomic.Bool
 	guarded bool // nobody else opens it before it is home, see openGuard
@@ -236,10 +237,14 @@ func (s *Supervisor) takeAway(own int, st *unix.Stat_t, at *site) *sharedFile {
 	}
 	o := &sharedFile{id: id, fd: fd, writable: writable, at: at, wd: -1}
 	o.file = checkpoint.File{Path: readlink(unix.Getpid(), "fd/"+strconv.Itoa(own)), Dev: st.Dev, Ino: st.Ino, Live: true}
+	if o.shown, err = shownAs(fd); err != nil {
+		unix.Close(fd)
+		return nil
+	}
 	// First the watch, then the look: nobody slips between them.
 	watched := s.shared.watch.add(s, o)
 	o.guarded = st.Nlink > 0 && s.shared.guard.add(s, o)
-	if who := s.outsiders(id, nil); who != 0 || !watched && st.Nlink > 0 {
+	if who := s.outsiders(id, o.shown, nil); who != 0 || !watched && st.Nlink > 0 {
 		s.log.Debug("file is not the job's alone", "path", o.file.Path, "pid", who)
 		s.shared.watch.remove(o)
 		s.shared.guard.remove(o)
