@@ -55,7 +55,8 @@ int main(int argc, char **argv)
 	printf("%d, %ld\n", m[2000], attached());
 	SHOW(shmctl(id, IPC_RMID, NULL));
 	printf("removed, %ld\n", attached());
-	char *fixed = (char *)m + (1 << 20);
+	char *fixed = mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(fixed, 1 << 20);
 	TRUE(shmat(id, fixed, 0) == fixed);
 	strcpy(fixed + 8192, "tail");
 	printf("%s\n", (char *)m + 8192);
