@@ -1,6 +1,6 @@
 /* A timer on processor time interrupts the thread that computes, while the main thread waits in a system call; a thread's own timer counts that thread.
  * oracle: serial
- * oracle: nodes */
+ * oracle: still it counts what a timer did in a stretch of time that moves make longer */
 #include "victim.h"
 static volatile int main_hits, worker_hits, own_hits;
 static pthread_t main_thread;

@@ -1,5 +1,5 @@
 /* Resource limits that the kernel enforces: processor time, memory, file size, stack, core, processes; prlimit of oneself and of others.
- * oracle: nodes */
+ * oracle: still the limit on processor time begins anew on each node */
 #include "victim.h"
 static volatile int xcpu;
 static void hit(int s, siginfo_t *i, void *c) { (void)s, (void)i, (void)c; xcpu++; }

@@ -1,4 +1,5 @@
-/* Blocking calls interrupted by a handler: which are restarted with SA_RESTART, which end in EINTR with and without it. */
+/* Blocking calls interrupted by a handler: which are restarted with SA_RESTART, which end in EINTR with and without it.
+ * oracle: still its one signal may come before the call that it is to interrupt */
 #include "victim.h"
 #include <sys/epoll.h>
 #include <sys/file.h>

@@ -1,6 +1,6 @@
 /* alarm, setitimer of all kinds, timer_create, timerfd: they fire, count, are read back, are not inherited by fork.
  * oracle: serial
- * oracle: nodes */
+ * oracle: still it counts what a timer did in a stretch of time that moves make longer */
 #include "victim.h"
 #include <sys/timerfd.h>
 static volatile int hits;
