@@ -70,6 +70,7 @@ type pod struct {
 	home    map[int]*thread          // by number at home
 	procs   map[int]*proc            // by pid at home
 	moves   map[uint64]*transferring // by their numbers at home
+	takes   map[uint64]context.CancelFunc
 	lanes   []*lane                  // of ended threads, to be used again
 	early   []protocol.SignalMessage // for processes not here yet
 	signals takenSignals
@@ -87,7 +88,7 @@ func newPod(h *Host, sess *kkc.Session) (*pod, error) {
 	p := &pod{
 		host: h, log: h.cfg.Log, sess: sess, listener: -1,
 		threads: map[int]*thread{}, home: map[int]*thread{}, procs: map[int]*proc{},
-		standing: map[uint64]bool{}, moves: map[uint64]*transferring{},
+		standing: map[uint64]bool{}, moves: map[uint64]*transferring{}, takes: map[uint64]context.CancelFunc{},
 		notified: make(chan struct{}),
 	}
 	var err error

@@ -49,6 +49,16 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	if pr == nil {
 		return nil, fmt.Errorf("process %d is not on this node", req.PID)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.mu.Lock()
+	p.takes[req.Move] = cancel
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.takes, req.Move)
+		p.mu.Unlock()
+	}()
 	m, conn, err := p.sending(ctx, &req)
 	if err != nil {
 		return nil, err
@@ -85,8 +95,11 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	}
 	if err != nil {
 		m.close()
-		p.thaw(t.group)
-		return nil, err
+		failed := protocol.TakeReply{Failed: err.Error()}
+		for _, pr := range t.group {
+			failed.Standing = append(failed.Standing, protocol.ProcRef{PID: pr.pid, Gen: pr.gen})
+		}
+		return failed, nil
 	}
 	reply := protocol.TakeReply{Procs: t.procs, Strategy: string(sent.Strategy), Note: sent.Note, Bandwidth: sent.Bandwidth, Rounds: protocol.RoundsOf(sent.Rounds)}
 	if sent.Serve != nil {
@@ -368,7 +381,7 @@ func (p *pod) freezeGroup(ctx context.Context, pr *proc) ([]*proc, error) {
 		for _, m := range fresh {
 			m.mu.Lock()
 			busy := m.freezing || m.arrived
-			m.freezing = true
+			m.freezing = m.freezing || !busy
 			shares := m.sharesVM
 			m.mu.Unlock()
 			if busy {

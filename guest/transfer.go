@@ -34,6 +34,8 @@ type transferring struct {
 
 	mu   sync.Mutex
 	conn net.Conn
+	// busy: Arrive is being served; gone: home has given the move up meanwhile.
+	busy, gone bool
 
 	// Of the destination.
 	arrived chan struct{} // closed when all has come, or err is set
@@ -166,6 +168,33 @@ func (p *pod) receive(m *transferring) {
 	m.got, m.err = r.Receive(m.ctx, conn)
 }
 
+// begin tells whether Arrive may be served.
+func (m *transferring) begin() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy || m.gone {
+		return false
+	}
+	m.busy = true
+	return true
+}
+
+// end tells whether home has given the move up while Arrive was being served.
+func (m *transferring) end() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.busy = false
+	return m.gone
+}
+
+// giveUp tells whether Arrive is being served: it sees to the rest.
+func (m *transferring) giveUp() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gone = true
+	return m.busy
+}
+
 // arrive serves Arrive.
 func (p *pod) arrive(ctx context.Context, req protocol.ArriveRequest) (any, error) {
 	for {
@@ -175,12 +204,12 @@ func (p *pod) arrive(ctx context.Context, req protocol.ArriveRequest) (any, erro
 		}
 	}
 	m := p.move(req.Move)
-	if m == nil || m.arrived == nil {
+	if m == nil || m.arrived == nil || !m.begin() {
 		return nil, errors.New("no such move")
 	}
 	select {
 	case <-m.arrived:
-	case <-ctx.Done():
+	case <-ctx.Done(): // the session is over, see dropMoves
 		return nil, ctx.Err()
 	}
 	err := m.err
@@ -194,6 +223,9 @@ func (p *pod) arrive(ctx context.Context, req protocol.ArriveRequest) (any, erro
 		err = fault.Point("node.arrive.done", p.cut())
 	}
 	p.forgetMove(req.Move)
+	if m.end() && err == nil {
+		err = errors.New("the move was given up")
+	}
 	if err != nil {
 		p.dropArrival(m)
 		return nil, err
@@ -253,12 +285,19 @@ func (p *pod) dropArrival(m *transferring) {
 // dropMove serves MoveDrop.
 func (p *pod) dropMove(_ context.Context, req protocol.MoveRef) (any, error) {
 	_ = fault.Point("node.drop", p.cut())
+	p.mu.RLock()
+	cancel := p.takes[req.Move]
+	p.mu.RUnlock()
+	if cancel != nil {
+		cancel()
+	}
 	m := p.forgetMove(req.Move)
 	if m == nil {
 		return protocol.Empty{}, nil
 	}
+	busy := m.giveUp()
 	m.close()
-	if m.arrived != nil {
+	if m.arrived != nil && !busy {
 		<-m.arrived
 		p.dropArrival(m)
 	}

@@ -38,6 +38,15 @@ func (s *Supervisor) outcomes(ctx context.Context, r *returning) error {
 	return nil
 }
 
+// beginAgain is told that the process does not come home after all.
+func (r *returning) beginAgain() {
+	for i, th := range r.threads {
+		if call := r.img.Image.Threads[i].Call; call != nil {
+			th.beginAgain(call.Seq, r.outcome[i])
+		}
+	}
+}
+
 // memory is the memory of a process at home as package syscallfwd sees it.
 type memory int
 

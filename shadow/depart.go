@@ -537,6 +537,9 @@ func signalDescriptors(pid int) uint64 {
 // and lets it serve. Tracer's thread.
 func (s *Supervisor) become(d *departing, to *site, later bool) error {
 	p, leader := d.p, d.threads[0]
+	if err := to.gone(); err != nil {
+		return err
+	}
 	for _, t := range d.threads {
 		if err := linux.SetOptions(t.th.tid, traceOptions); err != nil {
 			return fmt.Errorf("thread %d: %w", t.th.tid, err)

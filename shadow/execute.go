@@ -1,6 +1,8 @@
 package shadow
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"homing/internal/linux"
@@ -22,16 +24,20 @@ func (s *Supervisor) execute(th *thread, call *syscallfwd.Call) (ret int64, gone
 		s.await(slot, stub.Requested, vforkAnswered)
 		th.vforking = false
 	}
+	limit := int64(0)
+	if d, ok := call.Timeout(); ok {
+		now := linux.Clock(unix.CLOCK_MONOTONIC)
+		if limit = now + int64(d); call.Seq != 0 && th.limitOf.Load() == call.Seq { // see beginAgain
+			limit = th.limit.Load()
+			call.SetTimeout(time.Duration(max(limit-now, 1)))
+		}
+	}
 	base := slotAddr(th.proc.arena, th.slot) + stub.SlotHeader
 	args, err := call.Place(s.arena.data(th.slot), base)
 	if err != nil { // larger than the node was told that images may be
 		return -int64(unix.EFAULT), false
 	}
 	slot.Args = args
-	limit := int64(0)
-	if d, ok := call.Timeout(); ok {
-		limit = linux.Clock(unix.CLOCK_MONOTONIC) + int64(d)
-	}
 	th.limit.Store(limit)
 	th.limitOf.Store(call.Seq)
 	slot.Spin = s.spin.stub.Load()

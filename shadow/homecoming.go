@@ -113,6 +113,7 @@ func (b *homeBody) arrive(img *protocol.ProcImage, built *checkpoint.Image) (fre
 	}
 	r.reason = h.reason
 	if err := s.outcomes(h.ctx, r); err != nil {
+		r.beginAgain()
 		return nil, err
 	}
 	b.r = r

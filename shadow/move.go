@@ -210,17 +210,27 @@ func awaitStart(ctx context.Context, p *process) error {
 const freezeRequest = 60 * time.Second
 
 // take has a node stop processes and send their memory. If ctx ends meanwhile
-// that is undone.
+// the node gives that up. With an error the processes named stand still there,
+// and are to be thawed.
 func (s *Supervisor) take(ctx context.Context, at *site, req protocol.TakeRequest) (*protocol.TakeReply, protocol.ProcRefs, error) {
+	defer s.dropWith(ctx, at, req.Move)()
 	var reply protocol.TakeReply
-	if err := at.sess.Request(ctx, protocol.Take, req, &reply); err != nil {
-		if ctx.Err() != nil && at.sess.Err() == nil { // it may have done it, or be doing it
-			s.dropMove(at, req.Move)
-			s.thaw(at, protocol.ProcRefs{Procs: []protocol.ProcRef{req.ProcRef}})
-		}
-		return nil, protocol.ProcRefs{}, err
+	err := at.sess.Request(at.sess.Context(), protocol.Take, req, &reply)
+	if err == nil && reply.Failed != "" {
+		err = errors.New(reply.Failed)
 	}
-	return &reply, refsOf(reply.Procs), nil
+	switch {
+	case err == nil:
+		return &reply, refsOf(reply.Procs), nil
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	}
+	return nil, protocol.ProcRefs{Procs: reply.Standing}, err
+}
+
+// dropWith gives a move up at a node when ctx ends, until it is told not to.
+func (s *Supervisor) dropWith(ctx context.Context, at *site, id uint64) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { s.dropMove(at, id) })
 }
 
 // tellNode makes a request that cannot fail but with the session.
@@ -235,6 +245,9 @@ func (s *Supervisor) tellNode(at *site, typ string, refs protocol.ProcRefs) {
 
 // thaw lets processes run on at a node that were to leave it.
 func (s *Supervisor) thaw(at *site, refs protocol.ProcRefs) {
+	if len(refs.Procs) == 0 {
+		return
+	}
 	s.tellNode(at, protocol.Thaw, refs)
 	_ = s.tr.Do(func() { s.resend(refs) }) // ErrClosed: the job has ended
 }
@@ -320,6 +333,9 @@ func (s *Supervisor) lastSeq(procs []protocol.ProcImage) uint64 {
 func (s *Supervisor) commit(refs protocol.ProcRefs, to *site) error {
 	var err error
 	if doErr := s.tr.Do(func() {
+		if err = to.gone(); err != nil {
+			return
+		}
 		for _, ref := range refs.Procs {
 			if p := s.process(ref.PID); p == nil || p.gen != ref.Gen {
 				err = fmt.Errorf("process %d ended meanwhile: %w", ref.PID, unix.ESRCH)

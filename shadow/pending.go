@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"homing/internal/protocol"
 	"homing/kkc"
 	"homing/signals"
@@ -86,6 +88,21 @@ func (t *thread) finish(call *syscallfwd.Call, reply *syscallfwd.Reply) bool {
 	}
 	close(p.ready)
 	return true
+}
+
+// beginAgain is told that a thread does not come home after all. If its call was
+// given up for that, without an effect, it is begun anew when the guest attaches
+// to it; else its answer is kept on.
+func (t *thread) beginAgain(seq uint64, outcome *syscallfwd.Reply) {
+	if outcome == nil || outcome.Flags != 0 || !signals.IsRestart(outcome.Ret) && outcome.Ret != -int64(unix.EINTR) {
+		return
+	}
+	t.useMu.Lock()
+	defer t.useMu.Unlock()
+	if p := &t.pend; p.held == seq && p.claimed == seq {
+		p.claimed, p.ready, p.kept = seq-1, make(chan struct{}), nil
+		t.early.CompareAndSwap(seq, 0)
+	}
 }
 
 // hold serves Hold.

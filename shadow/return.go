@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -32,6 +33,9 @@ type returning struct {
 	reason  string
 	// outcome of the call that each thread was in, nil if it was in none
 	outcome []*syscallfwd.Reply
+	// signals that the shadow has queued to its threads, and to itself
+	own    [][]signals.Info
+	shared []signals.Info
 }
 
 // lateSignal is a signal that the home kernel accepted and the pod has not taken.
@@ -317,7 +321,8 @@ func withMissed(infos []signals.Info, overruns map[int32]protocol.Overrun) []sig
 	return infos
 }
 
-// rebuildThreads gives all threads their state; they stay stopped.
+// rebuildThreads gives all threads their state; they stay stopped, and can still
+// be made a shadow's again.
 func (s *Supervisor) rebuildThreads(r *returning) error {
 	im := &r.img.Image
 	for id, l := range s.unacked {
@@ -335,6 +340,7 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 				pending = append(pending, l.info)
 			}
 		}
+		r.own = append(r.own, pending)
 		if err := s.requeue(th, pending, true); err != nil {
 			return err
 		}
@@ -345,6 +351,7 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 					shared = append(shared, l.info)
 				}
 			}
+			r.shared = shared
 			if err := s.requeue(th, shared, false); err != nil {
 				return err
 			}
@@ -368,10 +375,7 @@ func (s *Supervisor) rebuildThreads(r *returning) error {
 		return err
 	}
 	t := &im.Threads[0]
-	if err := t.RestoreThread(leader.tid, s.body(leader)); err != nil {
-		return err
-	}
-	return s.dropStub(leader, t, im.Actions)
+	return t.RestoreThread(leader.tid, s.body(leader))
 }
 
 // dropStub unmaps stub and arena with a syscall instruction of the program's, and
@@ -426,7 +430,7 @@ func (s *Supervisor) ignoreTrap(leader *thread, native *tracer.Native, actions m
 
 // letGo releases a rebuilt process: it runs natively from here on.
 func (s *Supervisor) letGo(r *returning) error {
-	var err error
+	err := s.dropStub(r.threads[0], &r.img.Image.Threads[0], r.img.Image.Actions)
 	r.p.limits = nil
 	for i := len(r.threads) - 1; i >= 0; i-- {
 		th, t := r.threads[i], &r.img.Image.Threads[i]
@@ -508,27 +512,103 @@ func (s *Supervisor) isHome(p *process, reason string, cpu protocol.CPUTime) {
 }
 
 // emptyAgain makes shadows again of processes that could not be rebuilt: their
-// guests run on. Those rebuilt only in part are told by what they still hold.
+// guests run on.
 func (s *Supervisor) emptyAgain(back []*returning) {
 	_ = s.tr.Do(func() { // ErrClosed: the job has ended
 		for _, r := range back {
-			maps, err := linux.Mappings(r.p.pid)
-			if err == nil {
-				err = s.empty(r.threads[0], r.img.Image.Layout.ArgStart, maps)
-			}
-			for _, th := range r.threads {
-				if err == nil {
-					err = s.enterLoop(th)
-				}
-				s.cont(th, 0)
-			}
-			if err != nil {
+			if err := s.shadowAgain(r); err != nil {
 				s.log.Error("shadow lost", "pid", r.p.pid, "err", err)
 				_ = unix.Kill(r.p.pid, unix.SIGKILL) // ESRCH: it is gone already
+				for _, th := range r.threads {
+					s.cont(th, 0)
+				}
 			}
 			for _, l := range r.late {
 				s.unacked[l.id] = unackedSignal{r.p.pid, l.tid, l.directed, l.info}
 			}
+			r.beginAgain()
 		}
 	})
+}
+
+// shadowAgain takes back what rebuildMemory and rebuildThreads have done, all or
+// a part of it. Tracer's thread.
+func (s *Supervisor) shadowAgain(r *returning) error {
+	im, leader := &r.img.Image, r.threads[0]
+	for _, th := range r.threads {
+		if _, err := tracer.BlockSignals(th.tid); err != nil {
+			return err
+		}
+	}
+	if err := s.takeBack(r); err != nil {
+		return err
+	}
+	if err := im.Timers.Disarm(leader.tid, s.body(leader)); err != nil && !errors.Is(err, unix.EINVAL) { // not made yet
+		return err
+	}
+	if err := checkpoint.DropLocks(leader.tid, s.body(leader)); err != nil {
+		return err
+	}
+	for i, th := range r.threads {
+		if err := s.forgetAddresses(th, im.Threads[i].Rseq); err != nil {
+			return err
+		}
+	}
+	maps, err := linux.Mappings(r.p.pid)
+	if err != nil {
+		return err
+	}
+	if err := s.empty(leader, im.Layout.ArgStart, maps); err != nil {
+		return err
+	}
+	for _, th := range r.threads {
+		if err := s.enterLoop(th); err != nil {
+			return err
+		}
+		s.cont(th, 0)
+	}
+	return nil
+}
+
+// forgetAddresses has the kernel forget what it was told of a thread's memory.
+func (s *Supervisor) forgetAddresses(th *thread, r linux.Rseq) error {
+	if _, err := s.body(th).Inject(th.tid, []tracer.Call{
+		tracer.C(unix.SYS_SET_ROBUST_LIST, 0, 24), tracer.C(unix.SYS_SET_TID_ADDRESS, 0),
+	}); err != nil || r.Addr == 0 {
+		return err
+	}
+	const unregister = 1
+	_, err := s.body(th).Inject(th.tid, []tracer.Call{tracer.C(unix.SYS_RSEQ, r.Addr, uint64(r.Size), unregister, uint64(r.Signature))})
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) { // it was not registered yet
+		return nil
+	}
+	return err
+}
+
+// takeBack takes the signals out of a shadow that were queued for the process
+// which it was to become: the guest has them, or will get them. Tracer's thread.
+func (s *Supervisor) takeBack(r *returning) error {
+	for i, own := range r.own {
+		th := r.threads[i]
+		waiting, err := s.waiting(th, ^uint64(0), false)
+		if err != nil {
+			return err
+		}
+		var shared []signals.Info
+		if i == 0 {
+			if shared, err = s.waiting(th, ^uint64(0), true); err != nil {
+				return err
+			}
+		}
+		if err := s.takeOut(th, slices.Concat(waiting, shared)); err != nil {
+			return err
+		}
+		if err := s.queueHere(th, without(waiting, own), true); err != nil {
+			return err
+		}
+		if err := s.queueHere(th, without(shared, r.shared), false); err != nil {
+			return err
+		}
+	}
+	return nil
 }

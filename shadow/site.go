@@ -174,6 +174,15 @@ func (s *Supervisor) lose(at *site, why string) {
 	})
 }
 
+// gone tells that a node is lost; then nothing may be committed to it. On the
+// tracer's thread: what is committed there before is ended by lose.
+func (at *site) gone() error {
+	if err := at.sess.Err(); err != nil || at.lost.Load() {
+		return fmt.Errorf("node %s is lost: %s", at.name, lossReason(err))
+	}
+	return nil
+}
+
 func lossReason(err error) string {
 	if err == nil {
 		return "connection closed"

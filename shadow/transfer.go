@@ -109,7 +109,11 @@ func (s *Supervisor) waitArrival(ctx context.Context, to *site, id uint64, procs
 	}); err != nil {
 		return err
 	}
-	if err := to.sess.Request(ctx, protocol.Arrive, req, &protocol.Empty{}); err != nil {
+	defer s.dropWith(ctx, to, id)()
+	if err := to.sess.Request(to.sess.Context(), protocol.Arrive, req, &protocol.Empty{}); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		return fmt.Errorf("node %s cannot take it: %w", to.name, err)
 	}
 	return nil
@@ -222,6 +226,7 @@ func (m *move) across(ctx context.Context, p *process, at *site) error {
 	}
 	if err != nil {
 		drop()
+		s.thaw(at, refs)
 		return err
 	}
 	start := time.Now()
@@ -327,9 +332,7 @@ func (s *Supervisor) bringOne(ctx context.Context, m *move, p *process, at *site
 	}
 	if err != nil {
 		home.undo()
-		if takeErr == nil {
-			s.thaw(at, refs)
-		}
+		s.thaw(at, refs)
 		return err
 	}
 	m.report.Freeze = max(m.report.Freeze, time.Since(start)+time.Duration(taken.Frozen))

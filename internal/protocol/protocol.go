@@ -140,6 +140,11 @@ type ProgressMessage struct {
 
 // TakeReply tells what has been sent.
 type TakeReply struct {
+	// Failed is why it has not; then Standing stand still until Thaw, so that home
+	// can first take back what it has done for them.
+	Failed   string
+	Standing []ProcRef
+
 	Procs     []ProcImage // without their pages
 	Strategy  string
 	Note      string
