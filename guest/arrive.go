@@ -20,6 +20,7 @@ import (
 
 // run serves Run.
 func (p *pod) run(_ context.Context, req protocol.ProcRefs) (any, error) {
+	p.sharedArrived()
 	_ = fault.Point("node.run", p.cut())
 	for _, ref := range req.Procs {
 		pr := p.procOf(ref)

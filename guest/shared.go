@@ -192,6 +192,16 @@ func (p *pod) freeShared() {
 	}
 }
 
+// sharedArrived notes that processes which have arrived run: what they map shows.
+func (p *pod) sharedArrived() {
+	s := &p.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.files {
+		o.coming = false
+	}
+}
+
 // release tells those who wait to map a file that its mappers have left, or stay.
 func (o *sharedFile) release() {
 	if o.leaving != nil {
