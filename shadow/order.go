@@ -316,35 +316,49 @@ func inOrder(waiting, infos []signals.Info) bool {
 	return true
 }
 
-// takeOut removes waiting signals.
+// takeOut removes waiting signals: many in one stop, as others send more meanwhile.
 func (s *Supervisor) takeOut(th *thread, waiting []signals.Info) error {
+	const size = 24 // of a set and a timeout of 0
 	body := s.body(th)
 	scratch := body.Table + uint64(body.Size)
-	for i := range waiting {
-		b := make([]byte, 24) // the set, then a timeout of 0
-		binary.LittleEndian.PutUint64(b, signals.Bit(signals.Signo(&waiting[i])))
+	for some := range slices.Chunk(waiting, body.Size/size) {
+		b := make([]byte, size*len(some))
+		var calls []tracer.Call
+		for i := range some {
+			binary.LittleEndian.PutUint64(b[i*size:], signals.Bit(signals.Signo(&some[i])))
+			at := scratch + uint64(i*size)
+			calls = append(calls, tracer.C(unix.SYS_RT_SIGTIMEDWAIT, at, 0, at+8, 8))
+		}
 		if err := body.WriteScratch(th.tid, b); err != nil {
 			return err
 		}
-		if _, err := body.Inject(th.tid, []tracer.Call{tracer.C(unix.SYS_RT_SIGTIMEDWAIT, scratch, 0, scratch+8, 8)}); err != nil {
+		if _, err := body.Inject(th.tid, calls); err != nil {
 			return fmt.Errorf("take out a pending signal: %w", err)
 		}
 	}
 	return nil
 }
 
+// queueHere has a stopped thread send signals to itself or its process, likewise.
 func (s *Supervisor) queueHere(th *thread, infos []signals.Info, directed bool) error {
 	body := s.body(th)
 	scratch := body.Table + uint64(body.Size)
-	for _, info := range infos {
-		if err := body.WriteScratch(th.tid, info[:]); err != nil {
+	for some := range slices.Chunk(infos, body.Size/linux.SiginfoSize) {
+		var b []byte
+		var calls []tracer.Call
+		for i := range some {
+			at, sig := scratch+uint64(len(b)), uint64(signals.Signo(&some[i]))
+			b = append(b, some[i][:]...)
+			if directed {
+				calls = append(calls, tracer.C(unix.SYS_RT_TGSIGQUEUEINFO, uint64(th.proc.pid), uint64(th.tid), sig, at))
+			} else {
+				calls = append(calls, tracer.C(unix.SYS_RT_SIGQUEUEINFO, uint64(th.proc.pid), sig, at))
+			}
+		}
+		if err := body.WriteScratch(th.tid, b); err != nil {
 			return err
 		}
-		call := tracer.C(unix.SYS_RT_SIGQUEUEINFO, uint64(th.proc.pid), uint64(signals.Signo(&info)), scratch)
-		if directed {
-			call = tracer.C(unix.SYS_RT_TGSIGQUEUEINFO, uint64(th.proc.pid), uint64(th.tid), uint64(signals.Signo(&info)), scratch)
-		}
-		if _, err := body.Inject(th.tid, []tracer.Call{call}); err != nil {
+		if _, err := body.Inject(th.tid, calls); err != nil {
 			return fmt.Errorf("restore pending signal: %w", err)
 		}
 	}
