@@ -124,24 +124,56 @@ func (d *departure) refs() protocol.ProcRefs {
 // small is how much memory is given back at once, while the process stands still.
 const small = 4 << 20
 
-// commit turns the processes into shadows: from here on they are at the node.
+// commit turns the processes into shadows: from here on they are at the node. Who
+// is killed meanwhile does not keep the others.
 func (d *departure) commit(to *site, lazy bool) error {
+	var dead protocol.ProcRefs
 	var err error
-	if doErr := d.s.tr.Do(func() {
-		for _, one := range d.group {
-			later := lazy || one.img.Image.PageBytes() > small
-			if err = d.s.become(one, to, later); err != nil {
-				return
-			}
+	if doErr := d.s.tr.Do(func() { dead, err = d.becomeAll(to, lazy) }); doErr != nil {
+		return doErr
+	}
+	if err != nil {
+		dead = d.refs()
+	}
+	if len(dead.Procs) > 0 {
+		d.s.tellNode(to, protocol.Gone, dead)
+	}
+	return err
+}
+
+// becomeAll is commit on the tracer's thread. After an error none is a shadow.
+func (d *departure) becomeAll(to *site, lazy bool) (dead protocol.ProcRefs, err error) {
+	var became, atHome []*departing
+	for _, one := range d.group {
+		later := lazy || one.img.Image.PageBytes() > small
+		err := d.s.become(one, to, later)
+		switch {
+		case err == nil:
+			became = append(became, one)
 			if later {
 				one.p.residue = &residue{p: one.p, maps: one.maps, served: make(chan struct{}), done: make(chan struct{})}
 				one.left = one.p.residue
 			}
+			continue
+		case !errors.Is(err, unix.ESRCH) && gone(one.p.pid, err) != unix.ESRCH:
+			if len(became) == 0 {
+				return dead, err
+			}
+			d.s.log.Error("process lost while it left", "pid", one.p.pid, "err", err)
+			_ = unix.Kill(one.p.pid, unix.SIGKILL) // ESRCH: it is gone already
+		case one.p.getState() == home: // else its end is noticed like that of any shadow
+			atHome = append(atHome, one)
 		}
-	}); doErr != nil {
-		return doErr
+		dead.Procs = append(dead.Procs, one.p.ref())
 	}
-	return err
+	if len(became) == 0 {
+		return dead, unix.ESRCH
+	}
+	for _, one := range atHome {
+		d.s.undo(one)
+	}
+	d.group = became
+	return dead, nil
 }
 
 func (d *departure) undo() {
