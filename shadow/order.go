@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -159,6 +160,9 @@ func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) er
 			return err
 		}
 		numbers &^= st.SigPnd // of a number its own come first, and would be taken out
+		if numbers != 0 {
+			return s.requeueShared(th, infos, numbers)
+		}
 	}
 	const often = 10
 	for try := 0; ; try++ {
@@ -179,6 +183,64 @@ func (s *Supervisor) requeue(th *thread, infos []signals.Info, directed bool) er
 		}
 		if err := s.queueHere(th, infos, directed); err != nil || numbers == 0 {
 			return err
+		}
+	}
+}
+
+// requeueShared is requeue for what was sent to a process with several threads.
+// There may be thousands, to look at which costs more than to take them.
+func (s *Supervisor) requeueShared(th *thread, infos []signals.Info, numbers uint64) error {
+	const often = 10
+	for try := 0; ; try++ {
+		waiting, err := s.takeAll(th, numbers)
+		if err != nil {
+			return err
+		}
+		if try == 0 {
+			infos = slices.Concat(infos, waiting)
+		} else {
+			infos = slices.Concat(only(infos, numbers), without(waiting, infos))
+		}
+		if err := s.queueHere(th, infos, false); err != nil {
+			return err
+		}
+		// Those that came in between wait before all others.
+		var first [256]linux.Siginfo
+		n, err := linux.PeekSiginfo(th.tid, 0, true, first[:])
+		if err != nil || try == often || inOrder(only(first[:n], numbers), infos) {
+			return err
+		}
+	}
+}
+
+// takeAll takes all signals of some numbers that wait for a stopped thread.
+func (s *Supervisor) takeAll(th *thread, numbers uint64) (taken []signals.Info, err error) {
+	const first = 128 // after a set and a timeout of 0
+	body := s.body(th)
+	scratch := body.Table + uint64(body.Size)
+	var calls []tracer.Call
+	for at := uint64(first); at+linux.SiginfoSize <= uint64(body.Size); at += linux.SiginfoSize {
+		calls = append(calls, tracer.C(unix.SYS_RT_SIGTIMEDWAIT, scratch, scratch+at, scratch+8, 8))
+	}
+	for {
+		b := make([]byte, body.Size)
+		binary.LittleEndian.PutUint64(b, numbers)
+		if err := body.WriteScratch(th.tid, b); err != nil {
+			return taken, err
+		}
+		done, err := body.Inject(th.tid, calls)
+		none := (*tracer.CallError)(nil)
+		if err != nil && !errors.As(err, &none) {
+			return taken, fmt.Errorf("take out pending signals: %w", err)
+		}
+		if err := body.ReadScratch(th.tid, b); err != nil {
+			return taken, err
+		}
+		for i := range done {
+			taken = append(taken, signals.Info(b[first+i*linux.SiginfoSize:]))
+		}
+		if none != nil { // no more
+			return taken, nil
 		}
 	}
 }
