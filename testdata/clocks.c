@@ -1,4 +1,5 @@
-/* Clocks never go back, agree with each other and with the kernel's, across system calls and processes; CPU clocks count work. */
+/* Clocks never go back, agree with each other and with the kernel's, across system calls and processes; CPU clocks count work.
+ * oracle: nodes */
 #include "victim.h"
 #include <sys/times.h>
 static double at(int c) { struct timespec t; MUST(clock_gettime(c, &t)); return t.tv_sec + t.tv_nsec / 1e9; }

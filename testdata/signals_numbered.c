@@ -1,5 +1,6 @@
 /* Numbered real-time signals that another process sends without pause: each arrives once, in order, at a handler, at sigwaitinfo in another
- * thread and at a signalfd in a third; no call of sender or receiver fails but for want of room in the queue. */
+ * thread and at a signalfd in a third; no call of sender or receiver fails but for want of room in the queue.
+ * oracle: still with several threads and a signalfd, what waits while it moves may come back in another order */
 #include "victim.h"
 #include <sys/signalfd.h>
 static volatile int next[3];
