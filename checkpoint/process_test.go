@@ -247,6 +247,11 @@ func TestCaptureActions(t *testing.T) {
 		if got[int(unix.SIGTRAP)].Handler != signals.IgnoreHandler || got[int(unix.SIGPIPE)].Handler != signals.IgnoreHandler {
 			t.Errorf("what is ignored: %#x", got)
 		}
+		for sig, a := range got { // what whoever runs the tests ignores, as nohup(1) does
+			if sig != int(unix.SIGTRAP) && sig != int(unix.SIGPIPE) && a.Handler == signals.IgnoreHandler {
+				delete(got, sig)
+			}
+		}
 		if got[64].Handler != a.Handler || len(got) != 4 {
 			t.Errorf("got %#x", got)
 		}
