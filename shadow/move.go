@@ -224,6 +224,8 @@ func (s *Supervisor) take(ctx context.Context, at *site, req protocol.TakeReques
 		return &reply, refsOf(reply.Procs), nil
 	case ctx.Err() != nil:
 		err = ctx.Err()
+	case at.gone() != nil:
+		err = at.gone()
 	}
 	return nil, protocol.ProcRefs{Procs: reply.Standing}, err
 }

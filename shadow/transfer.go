@@ -114,6 +114,9 @@ func (s *Supervisor) waitArrival(ctx context.Context, to *site, id uint64, procs
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if e := to.gone(); e != nil {
+			return e
+		}
 		return fmt.Errorf("node %s cannot take it: %w", to.name, err)
 	}
 	return nil
