@@ -210,6 +210,17 @@ func (o *sharedFile) release() {
 	}
 }
 
+// mappedFile tells which file of home a mapping of a process shows that is about
+// to leave, and how it was opened.
+func (p *pod) mappedFile(pr *proc, m linux.Mapping) (checkpoint.File, bool) {
+	f, ok := p.origin(m.Dev, m.Ino)
+	if ok && f.Live && m.Shared && m.Prot&unix.PROT_WRITE == 0 {
+		writable, err := linux.MayWrite(pr.body, m.Start)
+		f.ReadOnly = err == nil && !writable
+	}
+	return f, ok
+}
+
 // aboutToMap lists processes that may just be mapping shared files, with their
 // inodes here.
 func (p *pod) aboutToMap() map[*proc]map[uint64]bool {

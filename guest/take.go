@@ -741,7 +741,7 @@ func (p *pod) capture(pr *proc, early []linux.MappingFlags, found checkpoint.Fou
 	}
 	hidden := []linux.Range{{Start: stubAddr, End: stubEnd}}
 	if err := im.CaptureMemory(pr.body, maps, hidden, func(m linux.Mapping) (checkpoint.File, bool) {
-		return p.origin(m.Dev, m.Ino)
+		return p.mappedFile(pr, m)
 	}); err != nil {
 		return nil, err
 	}

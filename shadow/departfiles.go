@@ -52,6 +52,10 @@ func (s *Supervisor) leavingFiles(p *process, attach func([]tracer.Call) error, 
 			f, err = s.leavingFile(p.pid, m, family)
 		}
 		if err == nil {
+			if m.Prot&unix.PROT_WRITE == 0 {
+				writable, err := linux.MayWrite(p.pid, m.Start)
+				f.ReadOnly = err == nil && !writable
+			}
 			return f, true
 		}
 		if m.Prot&unix.PROT_WRITE == 0 && errors.Is(err, errOthers) && !isSegment(m) {

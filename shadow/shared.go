@@ -688,6 +688,7 @@ func (s *Supervisor) bringSharers(ctx context.Context, m *move, p *process) erro
 			if err := s.bringOne(ctx, m, q, q.site(), reason); err != nil {
 				return fmt.Errorf("process %d, which maps %s: %w", pid, o.file.Path, err)
 			}
+			s.dropCopies() // before anybody who waits to map it is asked to come along
 		}
 	}
 	return nil

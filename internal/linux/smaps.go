@@ -60,6 +60,23 @@ func ReadMappingFlags(pid int) ([]MappingFlags, error) {
 	return ParseMappingFlags(b)
 }
 
+// MayWrite tells whether a mapping that begins at start could be made writable:
+// not if it is shared and of a descriptor for reading.
+func MayWrite(pid int, start uint64) (bool, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps")
+	if err != nil {
+		return false, err
+	}
+	head := []byte(fmt.Sprintf("\n%08x-", start))
+	at := bytes.Index(append([]byte("\n"), b...), head)
+	if at < 0 {
+		return false, fmt.Errorf("process %d has no mapping at %#x", pid, start)
+	}
+	_, flags, _ := bytes.Cut(b[at:], []byte("\nVmFlags:"))
+	flags, _, _ = bytes.Cut(flags, []byte("\n"))
+	return bytes.Contains(flags, []byte(" mw")), nil
+}
+
 // ParseMappingFlags parses the text of /proc/PID/smaps.
 func ParseMappingFlags(b []byte) ([]MappingFlags, error) {
 	var out []MappingFlags

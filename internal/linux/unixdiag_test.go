@@ -37,3 +37,50 @@ func TestUnixPeer(t *testing.T) {
 		t.Errorf("peer of no socket: %v", err)
 	}
 }
+
+func TestMayWrite(t *testing.T) {
+	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	ro, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ro)
+	if err := unix.Ftruncate(fd, 4096); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		fd       int
+		writable bool
+	}{{fd, true}, {ro, false}} {
+		mem, err := unix.Mmap(tt.fd, 0, 4096, unix.PROT_READ, unix.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps, err := Mappings(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, m := range maps {
+			if m.Path == "/memfd:test (deleted)" {
+				found = true
+				if w, err := MayWrite(os.Getpid(), m.Start); err != nil || w != tt.writable {
+					t.Errorf("%v, %v; want %v", w, err, tt.writable)
+				}
+			}
+		}
+		if !found {
+			t.Error("mapping not found")
+		}
+		if err := unix.Munmap(mem); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := MayWrite(os.Getpid(), 1); err == nil {
+		t.Error("a mapping at 1")
+	}
+}
