@@ -118,7 +118,7 @@ func bashResize(t *oracle.Terminal) {
 	t.Send("stty size\n").Expect("\n40 100\r\n").Expect("> ")
 	t.Send("true; echo $LINES $COLUMNS\n").Expect("\n40 100\r\n").Expect("> ")
 	t.Send("sh -c 'trap \"stty size; exit\" WINCH; echo ready; while :; do sleep 0.02; done'\n").Expect("\nready\r\n").Resize(30, 90).Expect("30 90\r\n").Expect("> ")
-	t.Send("python3 -c 'import signal, os\nsignal.signal(signal.SIGWINCH, lambda *a: print(os.get_terminal_size(), flush=True))\nprint(\"up\", flush=True); signal.pause()'\n").
+	t.Send("python3 -c 'import os, signal, time\nseen = []\nsignal.signal(signal.SIGWINCH, lambda *a: seen.append(os.get_terminal_size()))\nos.write(1, b\"up\\n\")\nwhile not seen: time.sleep(0.01)\nprint(seen[0])'\n").
 		Expect("\nup\r\n").Resize(31, 91).Expect("lines=31").Expect("> ")
 }
 

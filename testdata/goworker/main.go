@@ -110,9 +110,9 @@ func timers(ctx context.Context) {
 			}
 		})
 	}
+	last := time.Now()
 	t := time.NewTicker(10 * time.Millisecond)
 	defer t.Stop()
-	last := time.Now()
 	for ctx.Err() == nil {
 		now := <-t.C
 		check(now.After(last), "ticker: %v after %v", now, last)
