@@ -68,6 +68,13 @@ func NewSource(conn net.Conn, pid int, opt Options) *Source {
 // Close gives back what the source holds besides the connection.
 func (s *Source) Close() { s.mem.close() }
 
+// Announce describes the mappings of a running process, so that the destination
+// can build them before it stands still.
+func (s *Source) Announce(ctx context.Context, layout []byte) error {
+	_, _, err := s.send(ctx, plan{layout: layout})
+	return err
+}
+
 // Final says what is to be sent of a stopped process.
 type Final struct {
 	Image  *checkpoint.Image // its mappings and Pages

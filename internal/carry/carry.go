@@ -4,9 +4,9 @@
 // they are at home or on a node; what only those can do (stop a process, make
 // mappings in it) they pass as functions.
 //
-//  1. The sender chooses a strategy. With pre-copy it describes the running
-//     process (a sketch) and sends rounds of its memory; the receiver builds a
-//     body from the sketch and changes it as the sketch changes.
+//  1. The sender chooses a strategy and describes the running process (a sketch);
+//     with pre-copy it sends rounds of its memory. The receiver builds a body from
+//     the sketch and changes it as the sketch changes.
 //  2. The sender stops the processes. For each it sends the final description
 //     and what of its memory the receiver lacks.
 //  3. When Send and Receive have returned, everything is in place, or named and
@@ -57,7 +57,9 @@ type Sender struct {
 
 	// Alone: no other process shares memory with it, so that it can be copied
 	// while it runs, or completed after it has left.
-	Alone     bool
+	Alone bool
+	// Ahead: the receiver builds before the process stands still, with any strategy.
+	Ahead     bool
 	PID       int
 	Hidden    []linux.Range                       // ours in its address space
 	Userfault func() (transfer.Userfault, error)  // for pre-copy
@@ -112,6 +114,15 @@ func (s *Sender) Send(ctx context.Context, conn net.Conn) (*Sent, error) {
 			}
 			if lazy {
 				out.Strategy = transfer.Hybrid
+			}
+		}
+	}
+	if tracker == nil && s.Ahead && s.Alone {
+		// What cannot be described is refused when it stands still, with the reason.
+		if b, _, err := s.sketch(); err == nil {
+			if err := first.Announce(ctx, b); err != nil {
+				first.Close()
+				return nil, err
 			}
 		}
 	}
