@@ -6,7 +6,7 @@ my $t = join " ", map { "word$_" } 1 .. 5000; my $n = () = $t =~ /\bword\d*7\b/g
 open my $p, "-|", "seq 1 100 | sort -rn | head -3" or die; print <$p>; close $p; print "status $?\n";
 my $pid = fork; if (!$pid) { exit 9 } waitpid $pid, 0; print $? >> 8, "\n";
 local $SIG{ALRM} = sub { die "alarm\n" }; eval { alarm 0.05; sleep 5; }; print $@;
-local $SIG{CHLD} = sub { print "child\n" while waitpid(-1, POSIX::WNOHANG()) > 0 }; if (!fork) { exit } sleep 0.2;
+my $ended; local $SIG{CHLD} = sub { while (waitpid(-1, POSIX::WNOHANG()) > 0) { print "child\n"; $ended = 1 } }; if (!fork) { exit } sleep 0.01 until $ended;
 $SIG{CHLD} = "DEFAULT";
 socketpair(my $a, my $b, AF_UNIX, SOCK_STREAM, PF_UNSPEC) or die; if (!fork) { close $a; print $b "from child\n"; exit } close $b; print scalar <$a>; wait;
 print `echo backtick; exit 3`, $? >> 8, "\n"; system("kill -9 \$\$"); print $? & 127, "\n";
