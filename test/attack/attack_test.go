@@ -48,10 +48,11 @@ func prepare(dir string) error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("get homing: %w\n%s", err, out)
 	}
-	out, err := exec.Command("gcc", "-O1", "-w", "-pthread", "-o", filepath.Join(dir, "fork_under_signals"),
-		"testdata/fork_under_signals.c").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("compile: %w\n%s", err, out)
+	for _, name := range []string{"fork_under_signals", "family"} {
+		out, err := exec.Command("gcc", "-O1", "-w", "-pthread", "-o", filepath.Join(dir, name), "testdata/"+name+".c").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("compile: %w\n%s", err, out)
+		}
 	}
 	return nil
 }
@@ -180,12 +181,11 @@ func evictParent(t *testing.T, lab *oracle.Lab, script string, after time.Durati
 		t.Fatal(err)
 	}
 	time.Sleep(after) // any moment will do
-	owner := filepath.Join(filepath.Dir(lab.State), "n1")
 	ignore := func(node.ControlReply) {}
-	if err := node.Control(ctx, owner, node.ControlRequest{Op: "evict"}, ignore); err != nil {
+	if err := node.Control(ctx, owner(lab), node.ControlRequest{Op: "evict"}, ignore); err != nil {
 		t.Fatalf("evict: %v\n%s", err, lab.Log())
 	}
-	if err := node.Control(ctx, owner, node.ControlRequest{Op: "status"}, func(r node.ControlReply) {
+	if err := node.Control(ctx, owner(lab), node.ControlRequest{Op: "status"}, func(r node.ControlReply) {
 		if r.Status != nil && len(r.Status.Guests) > 0 {
 			t.Errorf("still there: %v", r.Status.Guests)
 		}
@@ -193,3 +193,63 @@ func evictParent(t *testing.T, lab *oracle.Lab, script string, after time.Durati
 		t.Fatal(err)
 	}
 }
+
+// A process that was killed after its family had been built at the node, and
+// before it had left home, took the others with it: they were half shadows.
+func TestKillWhileLeaving(t *testing.T) {
+	lab, err := oracle.StartLab(homing, programs, oracle.Self(), 1, "15ms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 {
+		killLeaving(t, lab, time.Duration(i)*80*time.Millisecond)
+	}
+	if err := node.Control(t.Context(), owner(lab), node.ControlRequest{Op: "status"}, func(r node.ControlReply) {
+		if r.Status != nil && len(r.Status.Guests) > 0 {
+			t.Errorf("still there: %v", r.Status.Guests)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
+	if _, err := lab.Close(); err != nil {
+		t.Error(err, lab.Log())
+	}
+}
+
+// killLeaving kills one of a family some time after it was told to leave. What
+// becomes of the move does not matter.
+func killLeaving(t *testing.T, lab *oracle.Lab, after time.Duration) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, homing, "run", "--", filepath.Join(programs, "family"))
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOMING_STATE=" + lab.State}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait() // killed
+	}()
+	defer context.AfterFunc(ctx, func() { out.Close() })() // whoever is left holds its other end
+	var pid, victim, sig int
+	if _, err := fmt.Fscan(out, &pid, &victim); err != nil {
+		t.Fatal(err)
+	}
+	kill := time.AfterFunc(after, func() { _ = syscall.Kill(victim, syscall.SIGKILL) })
+	defer kill.Stop()
+	res, err := node.Move(ctx, lab.State, node.MoveRequest{PIDs: []int{pid}, To: "n1"}, nil)
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := fmt.Fscan(out, &sig); err != nil || sig != int(syscall.SIGKILL) {
+		t.Errorf("killed after %v: its parent saw %d, %v; %v\n%s", after, sig, err, res, lab.Log())
+	}
+}
+
+// owner is the state directory of a lab's node.
+func owner(lab *oracle.Lab) string { return filepath.Join(filepath.Dir(lab.State), "n1") }
