@@ -132,10 +132,7 @@ func (d *departure) commit(to *site, lazy bool) error {
 	if doErr := d.s.tr.Do(func() { dead, err = d.becomeAll(to, lazy) }); doErr != nil {
 		return doErr
 	}
-	if err != nil {
-		dead = d.refs()
-	}
-	if len(dead.Procs) > 0 {
+	if err == nil && len(dead.Procs) > 0 {
 		d.s.tellNode(to, protocol.Gone, dead)
 	}
 	return err
