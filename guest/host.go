@@ -125,6 +125,7 @@ func (h *Host) Serve(sess *kkc.Session) {
 	async(sess, protocol.Core, p.onCore)
 	transaction(sess, protocol.MoveOpen, p.openMove)
 	transaction(sess, protocol.MoveDrop, p.dropMove)
+	transaction(sess, protocol.Weigh, p.weigh)
 	transaction(sess, protocol.Take, p.take)
 	transaction(sess, protocol.Thaw, p.thawed)
 	transaction(sess, protocol.Gone, p.gone)

@@ -37,6 +37,19 @@ import (
 // freezeLimit bounds the wait for a process to stand still.
 const freezeLimit = 10 * time.Second
 
+// weigh serves Weigh.
+func (p *pod) weigh(_ context.Context, req protocol.ProcRef) (any, error) {
+	pr := p.procOf(req)
+	if pr == nil {
+		return nil, fmt.Errorf("process %d is not on this node", req.PID)
+	}
+	var r protocol.WeighReply
+	for _, m := range p.family(pr) {
+		r.Bytes += checkpoint.PrivateBytes(m.body)
+	}
+	return r, nil
+}
+
 // take serves Take.
 func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	pr := p.awaitBody(ctx, req.ProcRef)

@@ -69,6 +69,9 @@ func (p *pod) openMove(_ context.Context, req protocol.MoveOpenRequest) (any, er
 		if err := p.host.admit(1); err != nil {
 			return nil, err
 		}
+		if err := checkpoint.Room(req.Bytes); err != nil {
+			return nil, err
+		}
 	}
 	m := &transferring{id: req.Move}
 	var err error
@@ -164,7 +167,10 @@ func (p *pod) receive(m *transferring) {
 	}
 	objects := checkpoint.Objects{}
 	defer objects.Close()
-	r := &carry.Receiver{NewBody: func() carry.Body { return &podBody{pod: p, objects: objects} }}
+	r := &carry.Receiver{
+		Options: transfer.Options{Room: checkpoint.RoomLeft},
+		NewBody: func() carry.Body { return &podBody{pod: p, objects: objects} },
+	}
 	m.got, m.err = r.Receive(m.ctx, conn)
 }
 

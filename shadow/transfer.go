@@ -44,23 +44,31 @@ func (s *Supervisor) fingerprint() (string, error) {
 }
 
 // ticket asks a node for a ticket.
-func (s *Supervisor) ticket(ctx context.Context, at *site, id uint64, peer string, receive bool) (*protocol.MoveOpenReply, error) {
+func (s *Supervisor) ticket(ctx context.Context, at *site, id uint64, peer string, receive bool, bytes uint64) (*protocol.MoveOpenReply, error) {
 	var reply protocol.MoveOpenReply
-	req := protocol.MoveOpenRequest{Move: id, Peer: peer, Receive: receive}
+	req := protocol.MoveOpenRequest{Move: id, Peer: peer, Receive: receive, Bytes: bytes}
 	if err := at.sess.Request(ctx, protocol.MoveOpen, req, &reply); err != nil {
 		return nil, fmt.Errorf("node %s cannot take it: %w", at.name, err)
 	}
 	return &reply, nil
 }
 
-// open opens a connection with a node.
-func (s *Supervisor) open(ctx context.Context, at *site, receive bool) (*connection, error) {
+// weigh asks a node how much memory will move with a process.
+func (s *Supervisor) weigh(ctx context.Context, at *site, p *process) (uint64, error) {
+	var r protocol.WeighReply
+	err := at.sess.Request(ctx, protocol.Weigh, p.ref(), &r)
+	return r.Bytes, err
+}
+
+// open opens a connection with a node, by which it is to receive so much memory,
+// or to send it.
+func (s *Supervisor) open(ctx context.Context, at *site, receive bool, bytes uint64) (*connection, error) {
 	self, err := s.fingerprint()
 	if err != nil {
 		return nil, err
 	}
 	c := &connection{at: at, move: s.lastMove.Add(1)}
-	t, err := s.ticket(ctx, at, c.move, self, receive)
+	t, err := s.ticket(ctx, at, c.move, self, receive, bytes)
 	if err != nil {
 		return nil, err
 	}
@@ -152,13 +160,13 @@ type relayed struct {
 }
 
 // relay connects two nodes that cannot reach each other.
-func (s *Supervisor) relay(ctx context.Context, from, to *site) (*relayed, error) {
+func (s *Supervisor) relay(ctx context.Context, from, to *site, bytes uint64) (*relayed, error) {
 	r := &relayed{}
 	var err error
-	if r.to, err = s.open(ctx, to, true); err != nil {
+	if r.to, err = s.open(ctx, to, true, bytes); err != nil {
 		return nil, err
 	}
-	if r.from, err = s.open(ctx, from, false); err != nil {
+	if r.from, err = s.open(ctx, from, false, bytes); err != nil {
 		r.to.drop(s)
 		return nil, err
 	}
@@ -193,7 +201,11 @@ type onlyReader struct{ io.Reader }
 func (m *move) across(ctx context.Context, p *process, at *site) error {
 	s := m.s
 	id := s.lastMove.Add(1)
-	t, err := s.ticket(ctx, m.to, id, at.pin, true)
+	bytes, err := s.weigh(ctx, at, p)
+	if err != nil {
+		return err
+	}
+	t, err := s.ticket(ctx, m.to, id, at.pin, true, bytes)
 	if err != nil {
 		return err
 	}
@@ -212,7 +224,7 @@ func (m *move) across(ctx context.Context, p *process, at *site) error {
 	var path *relayed
 	if err != nil && strings.Contains(err.Error(), protocol.ErrPeer) {
 		s.dropMove(m.to, id)
-		if path, err = s.relay(ctx, at, m.to); err != nil {
+		if path, err = s.relay(ctx, at, m.to, bytes); err != nil {
 			return err
 		}
 		via = Home
@@ -295,7 +307,14 @@ func (s *Supervisor) bring(ctx context.Context, m *move, p *process, at *site, r
 }
 
 func (s *Supervisor) bringOne(ctx context.Context, m *move, p *process, at *site, reason string) error {
-	c, err := s.open(ctx, at, false)
+	bytes, err := s.weigh(ctx, at, p)
+	if err == nil {
+		err = checkpoint.Room(bytes)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := s.open(ctx, at, false, bytes)
 	if err != nil {
 		return err
 	}
@@ -306,7 +325,7 @@ func (s *Supervisor) bringOne(ctx context.Context, m *move, p *process, at *site
 	}
 	home := &homecoming{s: s, ctx: ctx, reason: reason, objects: checkpoint.Objects{}}
 	defer home.objects.Close()
-	r := &carry.Receiver{NewBody: home.newBody}
+	r := &carry.Receiver{NewBody: home.newBody, Options: transfer.Options{Room: checkpoint.RoomLeft}}
 	received := make(chan error, 1)
 	rctx, cancel := context.WithCancel(at.sess.Context())
 	defer cancel()
@@ -368,7 +387,11 @@ func (m *move) leave(ctx context.Context, pid int) error {
 			return err
 		}
 	}
-	c, err := s.open(ctx, m.to, true)
+	bytes := uint64(0)
+	for _, pid := range pids {
+		bytes += checkpoint.PrivateBytes(pid)
+	}
+	c, err := s.open(ctx, m.to, true, bytes)
 	if err != nil {
 		return err
 	}

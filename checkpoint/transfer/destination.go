@@ -60,6 +60,7 @@ type Destination struct {
 	un   unpacker
 
 	received []linux.Range // pages that came, as data or zeros
+	looked   uint64        // at how many bytes of this round Room was asked
 	all      []linux.Range // what is mapped
 	anon     []linux.Range // what is mapped and fresh where nothing was received
 
@@ -86,6 +87,9 @@ func (d *Destination) placed(pid int, im *checkpoint.Image) {
 		d.all, d.anon = mapped(im, nil), mapped(im, anonymous)
 	}
 }
+
+// roomStep is how many bytes may come before Room is asked again.
+const roomStep = 8 << 20
 
 // arriving is one round on its way.
 type arriving struct {
@@ -230,6 +234,12 @@ func (d *Destination) take(r *arriving, f *frame, number uint64) error {
 	}
 	if err := d.note(r, f); err != nil {
 		return err
+	}
+	if d.opt.Room != nil && (r.Pages*pageSize >= d.looked+roomStep || r.Pages*pageSize < d.looked || f.typ == frameBegin) {
+		d.looked = r.Pages * pageSize
+		if err := d.opt.Room(); err != nil {
+			return err
+		}
 	}
 	switch f.typ {
 	case frameBegin:

@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Rate     int64 // bytes a second that a source may send unasked; 0: no limit
 	Compress Compression
+	Room     func() error   // whether a destination has room for more; nil: always
 	Progress func(Progress) // called from the goroutine that transfers, a few times a second
 }
 

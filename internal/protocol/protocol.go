@@ -30,6 +30,7 @@ const (
 	Hold       = "call.hold"      // T node → home: HoldRequest → HoldReply
 	MoveOpen   = "move.open"      // T home → node: MoveOpenRequest → MoveOpenReply: a connection for a move
 	MoveDrop   = "move.drop"      // T home → node: MoveRef → Empty: the move is given up
+	Weigh      = "proc.weigh"     // T home → node: ProcRef → WeighReply
 	Take       = "proc.take"      // T home → node: TakeRequest → TakeReply: stand still, and send your memory
 	Progress   = "move.progress"  // A node → home: ProgressMessage
 	Settle     = "proc.settle"    // T node → home: SettleRequest → Empty: they stand still; make copies of files alike
@@ -103,9 +104,13 @@ type MoveRef struct{ Move uint64 }
 type MoveOpenRequest struct {
 	Move    uint64
 	Peer    string
-	Receive bool  // processes will come by it; else they will go
-	Rate    int64 // see TakeRequest
+	Receive bool   // processes will come by it; else they will go
+	Bytes   uint64 // of memory that they have
+	Rate    int64  // see TakeRequest
 }
+
+// WeighReply says how much memory a process, and those that must go with it, have.
+type WeighReply struct{ Bytes uint64 }
 
 // MoveOpenReply carries the ticket.
 type MoveOpenReply struct {

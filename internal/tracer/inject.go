@@ -2,11 +2,16 @@ package tracer
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"homing/internal/fault"
 	"homing/internal/linux"
 	"homing/internal/stub"
+	"homing/syscallfwd"
 )
 
 // Call is one system call to inject.
@@ -39,6 +44,13 @@ type CallError struct {
 }
 
 func (e *CallError) Error() string {
+	if e.Errno == unix.ENOSYS {
+		name := "that is newer than this program"
+		if entry := syscallfwd.Lookup(uint32(e.Call.NR)); entry != nil {
+			name = entry.Name
+		}
+		return fmt.Sprintf("this kernel has no system call %s (%d); a newer one is needed", name, e.Call.NR)
+	}
 	return fmt.Sprintf("injected call %d(%#x): %v", e.Call.NR, e.Call.Args, e.Errno)
 }
 
@@ -126,6 +138,13 @@ type Body struct {
 // saves and restores registers and signal mask (BlockSignals).
 func (b *Body) Inject(tid int, calls []Call) ([]uint64, error) {
 	results := make([]uint64, 0, len(calls))
+	if missing, ok := fault.Value("calls.missing"); ok {
+		for i, c := range calls {
+			if slices.Contains(strings.Fields(missing), strconv.FormatUint(c.NR, 10)) {
+				return make([]uint64, i), &CallError{c, unix.ENOSYS}
+			}
+		}
+	}
 	per := b.Size / stub.EntrySize
 	for len(calls) > 0 {
 		n := min(per, len(calls))
