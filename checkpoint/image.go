@@ -134,6 +134,7 @@ type Image struct {
 	Locks     int             // MCL_* of mlockall(2) for what will be mapped
 	Huge      HugePages       `json:",omitempty"`
 	Pending   []linux.Siginfo // process-directed
+	Clock     int64           `json:",omitempty"` // its CLOCK_MONOTONIC when it had stopped, ns: no earlier time is to be seen
 	Pages     []linux.Range   // whose contents follow, in this order
 }
 

@@ -38,6 +38,7 @@ func (p *pod) run(_ context.Context, req protocol.ProcRefs) (any, error) {
 // restoreThreads makes the threads of an image beside its leader and gives all
 // their states; they stand still. Tracer's thread.
 func (p *pod) restoreThreads(leader *thread, img *protocol.ProcImage, filled bool) error {
+	linux.AwaitClock(p.now, img.Image.Clock)
 	im := &img.Image
 	p.order.Load()
 	threads := []*thread{leader}

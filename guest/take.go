@@ -190,6 +190,7 @@ func (t *taking) freeze(ctx context.Context) ([]carry.Frozen, error) {
 		if err != nil {
 			return nil, err
 		}
+		im.Clock = p.now()
 		img := &protocol.ProcImage{Image: *im, Gen: m.gen, CPU: p.total(m), Shown: p.acct.besides(m.pid), Overruns: m.timerSignals.carry()}
 		out = append(out, carry.Frozen{PID: m.body, Proc: img, Eager: carry.Eager(im)})
 		bare := *img

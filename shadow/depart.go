@@ -317,6 +317,7 @@ func (s *Supervisor) capture(d *departing) error {
 	}
 	im := &d.img.Image
 	im.PID, im.CPU, d.img.Gen = p.pid, p.began, p.gen
+	im.Clock = linux.Clock(unix.CLOCK_MONOTONIC)
 	s.mu.Lock()
 	d.img.CPU = p.cpu
 	s.mu.Unlock()

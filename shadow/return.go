@@ -430,6 +430,7 @@ func (s *Supervisor) ignoreTrap(leader *thread, native *tracer.Native, actions m
 
 // letGo releases a rebuilt process: it runs natively from here on.
 func (s *Supervisor) letGo(r *returning) error {
+	linux.AwaitClock(func() int64 { return linux.Clock(unix.CLOCK_MONOTONIC) }, r.img.Image.Clock)
 	err := s.dropStub(r.threads[0], &r.img.Image.Threads[0], r.img.Image.Actions)
 	r.p.limits = nil
 	for i := len(r.threads) - 1; i >= 0; i-- {

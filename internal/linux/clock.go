@@ -1,6 +1,8 @@
 package linux
 
 import (
+	"time"
+
 	"os"
 	"strconv"
 	"strings"
@@ -36,4 +38,11 @@ func CPUTime(pid, tid int) (int64, error) {
 	}
 	ns, _, _ := strings.Cut(string(b), " ")
 	return strconv.ParseInt(ns, 10, 64)
+}
+
+// AwaitClock waits until a clock shows at least at, for a second at most.
+func AwaitClock(clock func() int64, at int64) {
+	for end := time.Now().Add(time.Second); clock() < at && time.Now().Before(end); {
+		time.Sleep(min(time.Duration(at-clock()), 10*time.Millisecond))
+	}
 }
