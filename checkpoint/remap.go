@@ -41,9 +41,9 @@ func (im *Image) Remap(p *Place, built *Image) (fresh []linux.Range, err error) 
 }
 
 func (p *Place) remapSteps(im, built *Image) (steps []step, fresh []linux.Range, err error) {
-	keeps := make([]bool, len(im.VMAs)) // something of the mapping is there
+	keeps := make([]int, len(im.VMAs)) // of which of the built mappings, -1: of none
 	for i := range im.VMAs {
-		keeps[i] = keepsSome(im, built, &im.VMAs[i])
+		keeps[i] = keepsOf(im, built, i)
 	}
 	// First everything goes that is not there any more, or is something else.
 	n := 0
@@ -58,7 +58,7 @@ func (p *Place) remapSteps(im, built *Image) (steps []step, fresh []linux.Range,
 		}
 		for k := n; k < len(im.VMAs) && im.VMAs[k].Start < b.End; k++ {
 			v := &im.VMAs[k]
-			if !keeps[k] || !sameMemory(im, built, v, b) {
+			if keeps[k] != bi {
 				continue
 			}
 			if v.Start > at {
@@ -77,61 +77,56 @@ func (p *Place) remapSteps(im, built *Image) (steps []step, fresh []linux.Range,
 		steps, run = append(steps, more...), nil
 		return err
 	}
-	n = 0
 	for i := range im.VMAs {
 		v := &im.VMAs[i]
-		if !keeps[i] {
+		if keeps[i] < 0 {
 			run = append(run, *v)
 			fresh = appendRange(fresh, linux.Range{Start: v.Start, End: v.End})
 			continue
 		}
-		for n > 0 && built.VMAs[n-1].End > v.Start {
-			n--
+		if err := flush(); err != nil {
+			return nil, nil, err
 		}
-		for n < len(built.VMAs) && built.VMAs[n].End <= v.Start {
-			n++
-		}
-		at := v.Start
-		gap := func(end uint64) { // anonymous memory has grown
-			if at < end {
-				piece := *v
-				piece.Start, piece.End = at, end
-				run = append(run, piece)
-				fresh = appendRange(fresh, linux.Range{Start: at, End: end})
-			}
-		}
-		for k := n; k < len(built.VMAs) && built.VMAs[k].Start < v.End; k++ {
-			b := &built.VMAs[k]
-			if !sameMemory(im, built, v, b) {
-				continue
-			}
-			start, end := max(v.Start, b.Start), min(v.End, b.End)
-			gap(start)
-			if err := flush(); err != nil {
+		b := &built.VMAs[keeps[i]]
+		kept := linux.Range{Start: max(v.Start, b.Start), End: min(v.End, b.End)}
+		steps = append(steps, changeSteps(v, b, kept.Start, kept.End)...)
+		for _, r := range (linux.Range{Start: v.Start, End: v.End}).Without([]linux.Range{kept}) { // it has grown
+			piece := *v
+			piece.Start, piece.End = r.Start, r.End
+			run = append(run, piece)
+			fresh = appendRange(fresh, r)
+			if err := flush(); err != nil { // by itself, so that it joins what it belongs to
 				return nil, nil, err
 			}
-			steps = append(steps, changeSteps(v, b, start, end)...)
-			at = end
 		}
-		gap(v.End)
 	}
 	return steps, fresh, flush()
 }
 
-// keepsSome tells whether a part of a mapping has been built, and the rest can be
-// added. The rest of a file's mapping cannot: it would be another mapping.
-func keepsSome(im, built *Image, v *VMA) bool {
-	n := searchVMA(built.VMAs, v.Start)
-	at, some := v.Start, false
-	for ; n < len(built.VMAs) && built.VMAs[n].Start < v.End; n++ {
-		if b := &built.VMAs[n]; sameMemory(im, built, v, b) {
-			some = true
-			if b.Start <= at {
-				at = max(at, b.End)
-			}
+// keepsOf tells of which built mapping a part can be kept for a mapping, to which
+// the rest can be added so that it is one mapping; -1: it is to be made anew. Of
+// several that have become one only the largest can be kept: mappings that have
+// pages do not join each other, and calls like mremap want one.
+func keepsOf(im, built *Image, i int) int {
+	v, best, size := &im.VMAs[i], -1, uint64(0)
+	for n := searchVMA(built.VMAs, v.Start); n < len(built.VMAs) && built.VMAs[n].Start < v.End; n++ {
+		b := &built.VMAs[n]
+		if overlap := min(v.End, b.End) - max(v.Start, b.Start); sameMemory(im, built, v, b) && overlap > size {
+			best, size = n, overlap
 		}
 	}
-	return some && (at >= v.End || v.File < 0 && v.Object == 0 && !v.Shared)
+	if best < 0 || size == v.End-v.Start {
+		return best
+	}
+	switch {
+	case v.File >= 0, v.Object != 0, v.Shared:
+		return -1 // what is added would be another mapping
+	case v.Prot&unix.PROT_WRITE == 0 && v.Flags&linux.VMAccount != 0:
+		return -1 // likewise: see mapVMA
+	case built.VMAs[best].Start > v.Start && i > 0 && joins(im, &im.VMAs[i-1], v):
+		return -1 // what is added would join its neighbour
+	}
+	return best
 }
 
 // searchVMA finds the first mapping that ends behind an address.

@@ -150,6 +150,19 @@ func (m *model) do(t *testing.T, s step) {
 	}
 }
 
+// origins is of how many built mappings something is kept in the mapping of page i.
+func origins(im, built *Image, fresh []linux.Range, i int) int {
+	v := &im.VMAs[searchVMA(im.VMAs, modelAddr(i))]
+	n := 0
+	for _, b := range built.VMAs {
+		both := linux.Range{Start: max(v.Start, b.Start), End: min(v.End, b.End)}
+		if both.Start < both.End && len(both.Without(fresh)) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // Whatever a program has done meanwhile, Remap makes of what was built what is
 // wanted, keeps contents, and says which it did not.
 func TestRemap(t *testing.T) {
@@ -191,11 +204,13 @@ func TestRemap(t *testing.T) {
 			switch was := before[i]; {
 			case want.mapped != got.mapped || want.mapped && want != got:
 				t.Fatalf("round %d: page %d is %+v, want %+v\nbuilt %+v\nwant %+v\ncalls %+v", round, i, got, want, built.VMAs, im.VMAs, steps)
+			case want.mapped && want.file < 0 && origins(im, built, fresh, i) > 1:
+				t.Fatalf("round %d: the mapping of page %d is made of several that had pages\nbuilt %+v\nwant %+v", round, i, built.VMAs, im.VMAs)
 			case isFresh && (!want.mapped || content != 0):
 				t.Fatalf("round %d: page %d is said to be new, has content %d", round, i, content)
 			case want.mapped && !isFresh && content != i+1:
 				t.Fatalf("round %d: page %d lost its content", round, i)
-			case isFresh && was.mapped && want.file < 0 && was.file < 0 && !want.shared && !was.shared && want.flags == was.flags:
+			case isFresh && was.mapped && want.file < 0 && was.file < 0 && !want.shared && !was.shared && want.flags == was.flags && origins(im, built, fresh, i) == 0:
 				t.Fatalf("round %d: page %d need not be new", round, i)
 			}
 		}
