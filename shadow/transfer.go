@@ -402,7 +402,7 @@ func (m *move) leave(ctx context.Context, pid int) error {
 	d := &departure{s: s, pids: pids}
 	defer s.shared.guard.settled()
 	send := &carry.Sender{
-		Want: wanted(m.req.Strategy), Alone: len(pids) == 1 && !sharesFiles(pid), PID: pid,
+		Want: wanted(m.req.Strategy), Ahead: true, Alone: len(pids) == 1 && !sharesFiles(pid), PID: pid,
 		Options: transfer.Options{Rate: m.req.Rate, Progress: func(p transfer.Progress) {
 			m.progress(node.MoveEvent{PIDs: pids, Phase: "sending", Round: p.Round, Pages: p.Pages, Bytes: p.Bytes, Total: p.Total * checkpoint.PageSize})
 		}},
