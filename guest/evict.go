@@ -54,7 +54,7 @@ func (h *Host) Evict(ctx context.Context, progress func(string)) (EvictReport, e
 		if len(here) == 0 || len(r.Left) > 0 {
 			return r, nil
 		}
-		h.sendAll(ctx, here, func(g present, err error) {
+		h.sendAll(ctx, here, progress, func(g present, err error) {
 			switch {
 			case err != nil:
 				r.Left = append(r.Left, fmt.Sprintf("%d: %v", g.pid, err))
@@ -81,7 +81,7 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // sendAll has the homes of guests fetch them, and says what came of each.
-func (h *Host) sendAll(ctx context.Context, here []present, done func(present, error)) {
+func (h *Host) sendAll(ctx context.Context, here []present, progress func(string), done func(present, error)) {
 	pods := map[*pod][]present{}
 	for _, g := range here {
 		if !g.shares {
@@ -93,7 +93,7 @@ func (h *Host) sendAll(ctx context.Context, here []present, done func(present, e
 	for p, guests := range pods {
 		wg.Go(func() { // one after the other: home takes one at a time
 			for _, g := range guests {
-				err := p.sendAway(ctx, g.proc)
+				err := p.sendAway(ctx, g.proc, progress)
 				mu.Lock()
 				done(g, err)
 				mu.Unlock()
@@ -137,15 +137,18 @@ func (h *Host) unpark() {
 
 // sendAway has home fetch a process, for as long as the process lives and that
 // makes sense.
-func (p *pod) sendAway(ctx context.Context, pr *proc) error {
+func (p *pod) sendAway(ctx context.Context, pr *proc, progress func(string)) error {
 	req := protocol.WantHomeRequest{ProcRef: pr.ref(), Reason: "evicted"}
-	for {
+	for tries := 1; ; tries++ {
 		err := p.sess.Request(ctx, protocol.WantHome, req, &protocol.Empty{})
 		if err == nil || p.procOf(req.ProcRef) != pr {
 			if err == nil {
 				p.host.countHome(req.Reason)
 			}
 			return nil
+		}
+		if tries == 10 { // it does not pass by itself
+			progress(fmt.Sprintf("%d stands still, and cannot go home yet: %v", pr.pid, err))
 		}
 		select {
 		case <-ctx.Done():

@@ -188,7 +188,7 @@ func (c *controller) answer(conn net.Conn) {
 func (c *controller) do(req ControlRequest, say func(ControlReply)) error {
 	switch req.Op {
 	case "evict":
-		ev, err := c.evict(req.For, func(text string) { say(ControlReply{Progress: text}) })
+		ev, err := c.evict(req.For, func(text string) { say(ControlReply{Progress: oneLine(text)}) })
 		if err != nil {
 			return err
 		}
@@ -232,6 +232,9 @@ func (c *controller) evict(d time.Duration, progress func(string)) (Eviction, er
 	lending.beginEviction()
 	ev, err := c.d.cfg.Guests.Evict(c.ctx, progress)
 	ev.Name, ev.Until = c.d.cfg.Name, lending.endEviction(d)
+	for i := range ev.Left { // why is in a home's own words
+		ev.Left[i] = oneLine(ev.Left[i])
+	}
 	log := c.d.cfg.Log.With("node", c.d.cfg.Name, "guests", ev.Guests, "stopped after", ev.Stopped, "gone after", ev.Gone, "left", ev.Left)
 	if err != nil {
 		log.Error("eviction failed", "err", err)
