@@ -28,7 +28,6 @@ type site struct {
 	out  *protocol.Outbox
 	rate atomic.Uint64 // bytes a second that a move to or from it has reached; 0: not known
 	lost atomic.Bool   // processes whose guests were there have been ended
-
 }
 
 // bandwidth is how fast memory goes there, in bytes a second; 0: not known.

@@ -194,8 +194,10 @@ func (r *relayed) drop(s *Supervisor) {
 	r.to.drop(s)
 }
 
-type onlyWriter struct{ io.Writer }
-type onlyReader struct{ io.Reader }
+type (
+	onlyWriter struct{ io.Writer }
+	onlyReader struct{ io.Reader }
+)
 
 // across moves a process from one node to another.
 func (m *move) across(ctx context.Context, p *process, at *site) error {

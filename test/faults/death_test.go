@@ -13,8 +13,12 @@ import (
 func TestDestinationDies(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ point, from, strategy string }{
-		{"node.receive.body", node.AtHome, ""}, {"receive.pages", node.AtHome, "pre"}, {"node.arrive.begin", node.AtHome, ""},
-		{"node.arrive.done", node.AtHome, ""}, {"node.receive.body", "n1", ""}, {"node.arrive.done", "n1", ""},
+		{"node.receive.body", node.AtHome, ""},
+		{"receive.pages", node.AtHome, "pre"},
+		{"node.arrive.begin", node.AtHome, ""},
+		{"node.arrive.done", node.AtHome, ""},
+		{"node.receive.body", "n1", ""},
+		{"node.arrive.done", "n1", ""},
 	} {
 		t.Run(c.point+" from "+c.from, func(t *testing.T) {
 			w := newWorld(t, oracle.Self())

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -16,9 +15,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"homing/internal/fault"
 	"homing/internal/oracle"
@@ -210,21 +206,6 @@ func (v *victim) answers(t *testing.T) {
 	v.round++
 }
 
-// queue sends it a numbered signal.
-func (v *victim) queue(t *testing.T, which int, n *int) {
-	t.Helper()
-	var info [128]byte
-	sig := 34 + which
-	binary.LittleEndian.PutUint32(info[0:], uint32(sig))
-	binary.LittleEndian.PutUint32(info[8:], uint32(0xffffffff)) // SI_QUEUE
-	binary.LittleEndian.PutUint32(info[16:], uint32(os.Getpid()))
-	binary.LittleEndian.PutUint32(info[24:], uint32(*n))
-	if _, _, errno := unix.Syscall(unix.SYS_RT_SIGQUEUEINFO, uintptr(v.pid), uintptr(sig), uintptr(unsafe.Pointer(&info[0]))); errno != 0 {
-		t.Fatalf("sigqueue: %v", errno)
-	}
-	*n++
-}
-
 // waits sends it a signal that it does not take before its end.
 func (v *victim) waits(t *testing.T) { v.queue(t, 1, &v.waiting) }
 
@@ -368,7 +349,6 @@ func (v *victim) isNative(t *testing.T) {
 type holds struct {
 	lab  oracle.Holdings
 	home map[string]int
-	maps int
 }
 
 func (v *victim) holds() holds {
