@@ -1,4 +1,5 @@
-/* Large writes to something slow: write, writev, sendfile, splice, send, sendmsg; each writes all it is to write, in order. */
+/* Large writes to something slow: write, writev, sendfile, splice, send, sendmsg; what each says it has written is what arrives, in order. A
+ * write may be cut short, as by a stop natively, and is gone on with. */
 #include "victim.h"
 #include <sys/sendfile.h>
 enum { KINDS = 6, SIZE = 700000 };
@@ -10,17 +11,22 @@ static void *writes(void *p)
 	do {
 		long n = 0;
 		off_t at = 0;
-		struct iovec v[3] = {{data, 100000}, {data + 100000, 1}, {data + 100001, SIZE - 100001}};
-		struct msghdr m = {.msg_iov = v, .msg_iovlen = 3};
+		while (k < 5 && k != 2 && n < SIZE) {
+			long rest = SIZE - n, r;
+			struct iovec v[3] = {{data + n, rest / 3}, {data + n + rest / 3, rest / 2}};
+			v[2].iov_base = data + n + v[0].iov_len + v[1].iov_len, v[2].iov_len = rest - v[0].iov_len - v[1].iov_len;
+			struct msghdr m = {.msg_iov = v, .msg_iovlen = 3};
+			r = k == 0 ? write(ends[k][1], data + n, rest) : k == 1 ? writev(ends[k][1], v, 3) :
+				k == 3 ? send(ends[k][1], data + n, rest, 0) : sendmsg(ends[k][1], &m, 0);
+			MUST(r);
+			EXPECT(r > 0 && r <= rest);
+			n += r;
+		}
 		switch (k) {
-		case 0: n = write(ends[k][1], data, SIZE); break;
-		case 1: n = writev(ends[k][1], v, 3); break;
 		case 2:
 			while (at < SIZE) /* as much as the pipe takes at a time */
 				n += MUST(sendfile(ends[k][1], file, &at, SIZE - at));
 			break;
-		case 3: n = send(ends[k][1], data, SIZE, 0); break;
-		case 4: n = sendmsg(ends[k][1], &m, 0); break;
 		case 5: {
 			loff_t off = 0;
 			while (off < SIZE)

@@ -21,7 +21,7 @@ static void writes(int k)
 				w = MUST(writev(ends[k][1], v, 3));
 			} else
 				w = MUST(write(ends[k][1], b + done, n - done));
-			SAME(w, n - done); /* a blocking write is all or interrupted, and nobody interrupts */
+			EXPECT(w > 0 && w <= n - done); /* may be cut short, as by a stop natively */
 			done += w;
 		}
 		pos += n;
