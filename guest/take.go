@@ -114,7 +114,7 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 		}
 		return failed, nil
 	}
-	reply := protocol.TakeReply{Procs: t.procs, Strategy: string(sent.Strategy), Note: sent.Note, Bandwidth: sent.Bandwidth, Rounds: protocol.RoundsOf(sent.Rounds)}
+	reply := protocol.TakeReply{Procs: inShort(t.procs), Strategy: string(sent.Strategy), Note: sent.Note, Bandwidth: sent.Bandwidth, Rounds: protocol.RoundsOf(sent.Rounds)}
 	if sent.Serve != nil {
 		reply.Lazy = true
 		pr.draining = make(chan struct{})
@@ -131,6 +131,21 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 	p.out.Flush() // what was said of signals before must be known at home
 	reply.Frozen = int64(time.Since(t.began))
 	return reply, nil
+}
+
+// inShort is what home needs of processes to move them on: which calls they are
+// in, and which shared files they map.
+func inShort(procs []protocol.ProcImage) []protocol.ProcImage {
+	short := make([]protocol.ProcImage, len(procs))
+	for i := range procs {
+		from, im := &procs[i].Image, &short[i].Image
+		short[i].Gen = procs[i].Gen
+		im.PID, im.Files = from.PID, from.Files
+		for _, t := range from.Threads {
+			im.Threads = append(im.Threads, checkpoint.Thread{TID: t.TID, Call: t.Call})
+		}
+	}
+	return short
 }
 
 // bodyLimit bounds the wait for the body of a process that home knows already.
