@@ -60,7 +60,8 @@
 //
 // # Order and trust
 //
-// Lock order: Puller.mu is taken alone; conn is written under Puller.wmu. Frames
+// Lock order: each lock is taken alone, but that conn is written under Puller.wmu,
+// and read, in a round, by the worker whose turn it is. Frames
 // come from the peer: every address lies in a mapping that Body has, every
 // length is bounded, and memory is taken as bytes arrive; the totals and a
 // checksum of what was named are compared at the end of each round; the contents

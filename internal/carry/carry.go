@@ -12,8 +12,13 @@
 //  3. When Send and Receive have returned, everything is in place, or named and
 //     still to come (post-copy): then Sent.Serve runs at the source.
 //
+// A group moves as one: its processes follow each other, and none of them is sent
+// before all stand still. There are no locks here: a Sender and a Receiver are
+// used by one goroutine each.
+//
 // Trust: a description comes from the peer; it is validated here, before the
-// receiver's functions see it.
+// receiver's functions see it. When the other end dies, Send and Receive return:
+// whoever called them lets the processes go on, or drops what has come.
 package carry
 
 import (
