@@ -120,11 +120,8 @@ func (b *bench) tour(ctx context.Context, t touring) (moves, error) {
 	if found, ok := b.tours[t]; ok {
 		return found, nil
 	}
-	if b.pacer == "" {
-		var err error
-		if b.pacer, err = b.compile(ctx, "pacer", pacerSource, "-O2"); err != nil {
-			return nil, err
-		}
+	if err := b.compilePacer(ctx); err != nil {
+		return nil, err
 	}
 	m, err := b.startMover(ctx, b.pacer, strconv.Itoa(t.mib), strconv.Itoa(t.dirtied), t.how, t.pages)
 	if err != nil {
@@ -158,6 +155,13 @@ func (b *bench) tour(ctx context.Context, t touring) (moves, error) {
 	}
 	b.tours[t] = all
 	return all, nil
+}
+
+func (b *bench) compilePacer(ctx context.Context) (err error) {
+	if b.pacer == "" {
+		b.pacer, err = b.compile(ctx, "pacer", pacerSource, "-O2")
+	}
+	return err
 }
 
 // leg makes one move and takes down what it cost.
@@ -214,7 +218,7 @@ func freezeSmall(l leg) measure {
 
 // large is a process of 1 GiB that writes to its memory all the while.
 func (b *bench) large(pages string) touring {
-	return touring{mib: b.MoveMiB, dirtied: 50, how: "sleep", pages: pages, strategies: "stop pre post hybrid", rounds: 5, settle: 1500 * time.Millisecond}
+	return touring{mib: b.MoveMiB, dirtied: 50, how: "sleep", pages: pages, strategies: "stop pre post hybrid", rounds: 5, settle: time.Second}
 }
 
 // freezeLarge: what a large program loses by a strategy, beside stopping it for
@@ -313,6 +317,68 @@ func recovery(l leg) measure {
 		r.Notes = fmt.Sprintf("from before the command; work at random addresses of all memory; %d of %d recovered", len(post.recovered), len(post.gap))
 		return nil
 	}
+}
+
+// besideMove: what the calls of another guest take while memory goes to its node,
+// with a limit on the rate, beside what they take when nothing moves.
+func (b *bench) besideMove(ctx context.Context, r *Row) error {
+	const n = 100
+	question := fmt.Sprintf("getppid %d", n)
+	if err := b.compilePacer(ctx); err != nil {
+		return err
+	}
+	m, err := b.startMover(ctx, b.pacer, strconv.Itoa(b.MoveMiB/4), "0", "sleep", "small")
+	if err != nil {
+		return err
+	}
+	defer m.stop()
+	once := b.asking("", b.away, 1e3, n, question).once
+	var quiet, limited, full []float64
+	during := func(flags ...string) ([]float64, error) {
+		moved := make(chan error, 1)
+		go func() {
+			_, err := m.to(ctx, "n1", "pre", flags...)
+			moved <- err
+		}()
+		var took []float64
+		for {
+			us, err := once(ctx)
+			if err != nil {
+				return nil, err
+			}
+			took = append(took, us)
+			select {
+			case err := <-moved:
+				if err == nil {
+					_, err = m.to(ctx, node.AtHome, "stop")
+				}
+				return took, err
+			default:
+			}
+		}
+	}
+	for range b.rounds(5) {
+		for range 50 {
+			us, err := once(ctx)
+			if err != nil {
+				return err
+			}
+			quiet = append(quiet, us)
+		}
+		some, err := during("--rate", "100M")
+		if err != nil {
+			return err
+		}
+		limited = append(limited, some...)
+		if some, err = during(); err != nil {
+			return err
+		}
+		full = append(full, some...)
+	}
+	r.Figure, r.Baseline, r.Others = summarise("--rate 100M", limited), summarise("no move", quiet), []Stat{summarise("no limit", full)}
+	r.compare(ratio, 0)
+	r.Notes = fmt.Sprintf("means of %d calls each", n)
+	return nil
 }
 
 // startWorker starts a further worker at home.

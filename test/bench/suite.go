@@ -80,6 +80,7 @@ var rows = []struct {
 	{"stop 1G, total n2→home", "ms", transferTotal(legs[2])},
 	{"post 1G to speed home→n1", "ms", recovery(legs[0])},
 	{"post 1G to speed n1→n2", "ms", recovery(legs[1])},
+	{"getppid beside a move", "µs", (*bench).besideMove},
 	{"forwarded getppid, moved", "µs", (*bench).forwardedMoved},
 	{"cpu-bound loop, returned", "ms", returned(1e6, 1, 40, "cpu 40000000", 0.999)},
 	{"system calls, returned", "ns", returned(1, 300_000, 25, "getppid 300000", 0.99)},
