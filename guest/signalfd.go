@@ -262,8 +262,17 @@ func (p *pod) takeBack(th *thread, set uint64, shared bool) ([][]byte, error) {
 	for i := range calls {
 		calls[i] = wait
 	}
-	_, err = body.Inject(th.here, calls)
-	return infos, err
+	for len(calls) > 0 {
+		taken, err := body.Inject(th.here, calls)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EAGAIN) {
+			return nil, err
+		}
+		calls = calls[len(taken)+1:] // of a timer that has been stopped: the kernel drops it
+	}
+	return infos, nil
 }
 
 func (p *pod) installMaskCalls(th *thread) error {

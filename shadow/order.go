@@ -394,8 +394,15 @@ func (s *Supervisor) takeOut(th *thread, waiting []signals.Info) error {
 		if err := body.WriteScratch(th.tid, b); err != nil {
 			return err
 		}
-		if _, err := body.Inject(th.tid, calls); err != nil {
-			return fmt.Errorf("take out a pending signal: %w", err)
+		for len(calls) > 0 {
+			taken, err := body.Inject(th.tid, calls)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, unix.EAGAIN) {
+				return fmt.Errorf("take out a pending signal: %w", err)
+			}
+			calls = calls[len(taken)+1:] // of a timer that has been stopped: the kernel drops it
 		}
 	}
 	return nil
