@@ -73,6 +73,9 @@ func (p *pod) take(ctx context.Context, req protocol.TakeRequest) (any, error) {
 		p.mu.Unlock()
 	}()
 	m, conn, err := p.sending(ctx, &req)
+	if errors.Is(err, errPeer) {
+		return protocol.TakeReply{Unreached: err.Error()}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

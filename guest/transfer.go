@@ -484,6 +484,8 @@ func (p *pod) userfault(th *thread, userOnly bool) (u transfer.Userfault, err er
 // deviceFile is the number under which a body is given /dev/userfaultfd.
 const deviceFile = 3
 
+var errPeer = errors.New("cannot reach the other node")
+
 // sending is the connection by which Take sends.
 func (p *pod) sending(ctx context.Context, req *protocol.TakeRequest) (*transferring, net.Conn, error) {
 	if req.To == nil {
@@ -495,7 +497,7 @@ func (p *pod) sending(ctx context.Context, req *protocol.TakeRequest) (*transfer
 		return m, conn, err
 	}
 	if p.host.cfg.DialPeer == nil {
-		return nil, nil, errors.New(protocol.ErrPeer)
+		return nil, nil, errPeer
 	}
 	m := &transferring{id: req.Move}
 	m.ctx, m.cancel = context.WithCancel(p.sess.Context())
@@ -504,7 +506,7 @@ func (p *pod) sending(ctx context.Context, req *protocol.TakeRequest) (*transfer
 	conn, err := p.host.cfg.DialPeer(ctx, req.To.Addr, req.To.Pin, req.To.Ticket)
 	if err != nil {
 		m.cancel()
-		return nil, nil, fmt.Errorf("%s: %w", protocol.ErrPeer, err)
+		return nil, nil, fmt.Errorf("%w: %w", errPeer, err)
 	}
 	m.conn = conn
 	return m, conn, nil

@@ -167,6 +167,10 @@ func (s *Supervisor) openMapped(pid int, m linux.Mapping, family []int) (fd int,
 			break
 		}
 		for _, path := range at {
+			var st unix.Stat_t // to open a device may do something
+			if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+				continue
+			}
 			fd, err := unix.Open(path, mode|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 			if err != nil {
 				continue

@@ -20,6 +20,7 @@ import (
 // Until finish has let them go they can be made shadows again (undo).
 type homecoming struct {
 	s       *Supervisor
+	at      *site // where they come from
 	ctx     context.Context
 	reason  string
 	objects checkpoint.Objects
@@ -54,7 +55,7 @@ func (b *homeBody) describe(img *protocol.ProcImage, built *checkpoint.Image) (t
 		return transfer.Placed{}, err
 	}
 	if b.p == nil {
-		if b.p = s.process(im.PID); b.p == nil || b.p.getState() != away {
+		if b.p = s.process(im.PID); b.p == nil || b.p.getState() != away || b.p.site() != h.at {
 			return transfer.Placed{}, fmt.Errorf("process %d is not away", im.PID)
 		}
 		b.image = b.p.images.Load()

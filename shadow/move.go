@@ -216,8 +216,14 @@ func (s *Supervisor) take(ctx context.Context, at *site, req protocol.TakeReques
 	defer s.dropWith(ctx, at, req.Move)()
 	var reply protocol.TakeReply
 	err := at.sess.Request(at.sess.Context(), protocol.Take, req, &reply)
+	if err == nil && reply.Unreached != "" {
+		return nil, protocol.ProcRefs{}, fmt.Errorf("%w: %s", errUnreached, reply.Unreached)
+	}
 	if err == nil && reply.Failed != "" {
 		err = errors.New(reply.Failed)
+	}
+	if err == nil {
+		err = s.areAt(at, refsOf(reply.Procs))
 	}
 	switch {
 	case err == nil:
@@ -228,6 +234,22 @@ func (s *Supervisor) take(ctx context.Context, at *site, req protocol.TakeReques
 		err = at.gone()
 	}
 	return nil, protocol.ProcRefs{Procs: reply.Standing}, err
+}
+
+var errUnreached = errors.New("the nodes do not reach each other")
+
+// areAt refuses processes that a node hands over and has not got.
+func (s *Supervisor) areAt(at *site, refs protocol.ProcRefs) error {
+	for _, ref := range refs.Procs {
+		p := s.process(ref.PID)
+		switch {
+		case p == nil || p.gen != ref.Gen:
+			return fmt.Errorf("process %d ended meanwhile: %w", ref.PID, unix.ESRCH)
+		case p.getState() != away || p.site() != at:
+			return fmt.Errorf("node %s hands over process %d, which is not there", at.name, ref.PID)
+		}
+	}
+	return nil
 }
 
 // dropWith gives a move up at a node when ctx ends, until it is told not to.

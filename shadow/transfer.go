@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -224,7 +223,7 @@ func (m *move) across(ctx context.Context, p *process, at *site) error {
 	taken, refs, err := s.take(ctx, at, req)
 	via := ""
 	var path *relayed
-	if err != nil && strings.Contains(err.Error(), protocol.ErrPeer) {
+	if errors.Is(err, errUnreached) {
 		s.dropMove(m.to, id)
 		if path, err = s.relay(ctx, at, m.to, bytes); err != nil {
 			return err
@@ -273,7 +272,6 @@ func (m *move) across(ctx context.Context, p *process, at *site) error {
 	s.tellNode(m.to, protocol.Run, refs)
 	m.report.Freeze = max(m.report.Freeze, time.Since(start)+time.Duration(taken.Frozen))
 	s.tellNode(at, protocol.Gone, refs)
-	at.noteBandwidth(taken.Bandwidth)
 	m.note(taken.Strategy, taken.Note, taken.Rounds)
 	m.report.From, m.report.Via = at.name, via
 	for _, ref := range refs.Procs {
@@ -325,7 +323,7 @@ func (s *Supervisor) bringOne(ctx context.Context, m *move, p *process, at *site
 		c.drop(s)
 		return err
 	}
-	home := &homecoming{s: s, ctx: ctx, reason: reason, objects: checkpoint.Objects{}}
+	home := &homecoming{s: s, at: at, ctx: ctx, reason: reason, objects: checkpoint.Objects{}}
 	defer home.objects.Close()
 	r := &carry.Receiver{NewBody: home.newBody, Options: transfer.Options{Room: checkpoint.RoomLeft}}
 	received := make(chan error, 1)
@@ -362,6 +360,7 @@ func (s *Supervisor) bringOne(ctx context.Context, m *move, p *process, at *site
 	m.report.Freeze = max(m.report.Freeze, time.Since(start)+time.Duration(taken.Frozen))
 	_ = fault.Point("home.bring.done", at.cut())
 	s.tellNode(at, protocol.Gone, refs)
+	at.noteBandwidth(taken.Bandwidth)
 	m.note(taken.Strategy, taken.Note, taken.Rounds)
 	m.report.From = at.name
 	for _, ref := range refs.Procs {

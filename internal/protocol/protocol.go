@@ -147,8 +147,10 @@ type ProgressMessage struct {
 type TakeReply struct {
 	// Failed is why it has not; then Standing stand still until Thaw, so that home
 	// can first take back what it has done for them.
-	Failed   string
-	Standing []ProcRef
+	// Unreached is why the other node could not be reached; nothing was stopped.
+	Unreached string
+	Failed    string
+	Standing  []ProcRef
 
 	Procs     []ProcImage // without their pages
 	Strategy  string
@@ -167,10 +169,6 @@ type Round struct {
 
 // SettleRequest describes processes that stand still.
 type SettleRequest struct{ Procs []ProcImage }
-
-// ErrPeer in the text of a refused Take says that the destination could not be
-// reached from the node; nothing has been stopped.
-const ErrPeer = "cannot reach the other node"
 
 // ArriveRequest waits for the processes of a move.
 type ArriveRequest struct {
