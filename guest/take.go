@@ -562,7 +562,10 @@ func (p *pod) detachCalls(ctx context.Context, threads []*thread) error {
 	var in []*thread
 	for _, th := range threads {
 		if seq, ok := p.detachable(th); ok && th.heldSeq != seq {
-			req.Calls = append(req.Calls, protocol.HeldCall{TID: th.tid, Seq: seq})
+			th.mu.Lock()
+			attach := th.call != nil && th.call.Seq == seq && th.call.Flags&protocol.CallAttach != 0
+			th.mu.Unlock()
+			req.Calls = append(req.Calls, protocol.HeldCall{TID: th.tid, Seq: seq, Attach: attach})
 			in = append(in, th)
 		}
 	}

@@ -31,6 +31,7 @@ type pending struct {
 	ready    chan struct{} // closed when that answer is there
 	kept     *keptReply
 	attached chan struct{} // closed to send away who waits for it
+	seen     bool          // the guest has attached since the answer is kept
 }
 
 // keptReply is an answer without a place to go to.
@@ -53,7 +54,9 @@ func (t *thread) claim(call *syscallfwd.Call) fate {
 	t.useMu.Lock()
 	defer t.useMu.Unlock()
 	again := call.Flags&protocol.CallAttach != 0
-	switch p := &t.pend; {
+	p := &t.pend
+	p.seen = p.seen || again
+	switch {
 	case call.Seq > p.claimed:
 		p.claimed = call.Seq
 		if again {
@@ -61,6 +64,10 @@ func (t *thread) claim(call *syscallfwd.Call) fate {
 		}
 		return begin
 	case call.Seq == p.claimed && again:
+		if p.attached != nil {
+			close(p.attached)
+		}
+		p.attached = make(chan struct{})
 		return attach
 	}
 	return drop
@@ -106,16 +113,36 @@ func (t *thread) beginAgain(seq uint64, outcome *syscallfwd.Reply) {
 }
 
 // hold serves Hold.
-func (s *Supervisor) hold(_ *site, _ context.Context, req protocol.HoldRequest) (any, error) {
+func (s *Supervisor) hold(_ *site, ctx context.Context, req protocol.HoldRequest) (any, error) {
 	r := protocol.HoldReply{Answered: make([]bool, len(req.Calls))}
 	for i, c := range req.Calls {
 		th := s.thread(c.TID)
 		if th == nil {
 			continue // it has ended; its node is about to hear that
 		}
+		if c.Attach {
+			th.awaitAttach(ctx, c.Seq)
+		}
 		r.Answered[i] = !th.keep(c.Seq)
 	}
 	return r, nil
+}
+
+// attachLimit bounds the wait for a call that is on its way.
+const attachLimit = 2 * time.Second
+
+// awaitAttach waits for a guest that attaches to a call, and is to be stopped
+// again: if it came after that, it would get the answer at a place where it is no
+// more.
+func (t *thread) awaitAttach(ctx context.Context, seq uint64) {
+	for end := time.Now().Add(attachLimit); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(100 * time.Microsecond) {
+		t.useMu.Lock()
+		came := t.pend.seen || t.pend.held != seq
+		t.useMu.Unlock()
+		if came {
+			return
+		}
+	}
 }
 
 // keep has the answer to a call kept; false means that it is on its way.
@@ -130,6 +157,7 @@ func (t *thread) keep(seq uint64) bool {
 		close(p.attached)
 		p.attached = nil
 	}
+	p.seen = false
 	if p.held != seq {
 		p.held, p.ready, p.kept = seq, make(chan struct{}), nil
 	}
@@ -140,13 +168,11 @@ func (t *thread) keep(seq uint64) bool {
 func (s *Supervisor) serveAttached(at *site, lane *kkc.Lane, th *thread, call *syscallfwd.Call, out []byte) ([]byte, error) {
 	th.useMu.Lock()
 	p := &th.pend
-	if p.held != call.Seq {
+	away, ready := p.attached, p.ready
+	if p.held != call.Seq || away == nil {
 		th.useMu.Unlock()
-		return out, nil // it has been answered
+		return out, nil // it has been answered, or its thread is on its way again
 	}
-	away := make(chan struct{})
-	ready := p.ready
-	p.attached = away
 	th.useMu.Unlock()
 	select {
 	case <-ready:

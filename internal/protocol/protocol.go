@@ -84,8 +84,9 @@ type WantHomeRequest struct {
 
 // HeldCall is a call of a guest thread that is about to move.
 type HeldCall struct {
-	TID int
-	Seq uint64
+	TID    int
+	Seq    uint64
+	Attach bool // it has been made by CallAttach, which may be on its way yet
 }
 
 // HoldRequest asks home to keep the answers to calls until their threads attach
