@@ -199,6 +199,7 @@ func (s *Suite) RunMoved(t *testing.T, u User, c Case, seed uint64) {
 	defer os.RemoveAll(dir)
 	c.Env = append(slices.Clone(c.Env), "VICTIM_MS=1200")
 	native, err := s.runAt(Place{}, u, c, dir, mark)
+	c.moved = true
 	if err != nil {
 		t.Fatalf("the native run, which is the measure, failed: %v", err)
 	}

@@ -63,6 +63,8 @@ type Case struct {
 	Still     string   // not at all, for this reason
 	Stays     string   // moves may be refused, for this reason
 	Route     []string // round and round, all processes together; empty: at random
+
+	moved bool // by RunMoved
 }
 
 // DefaultTimeout bounds each run of a case that does not say otherwise.

@@ -65,8 +65,11 @@ func (t *Terminal) Expect(texts ...string) *Terminal {
 	}
 }
 
-// Settle waits until the terminal has been quiet for d.
+// Settle waits until the terminal has been quiet for d, and longer where a program is quiet while it moves.
 func (t *Terminal) Settle(d time.Duration) *Terminal {
+	if t.r.c.moved {
+		d *= 5
+	}
 	for last := -1; last != len(t.out.String()); {
 		last = len(t.out.String())
 		time.Sleep(d)
