@@ -38,8 +38,8 @@ import (
 const freezeLimit = 10 * time.Second
 
 // weigh serves Weigh.
-func (p *pod) weigh(_ context.Context, req protocol.ProcRef) (any, error) {
-	pr := p.procOf(req)
+func (p *pod) weigh(ctx context.Context, req protocol.ProcRef) (any, error) {
+	pr := p.awaitBody(ctx, req)
 	if pr == nil {
 		return nil, fmt.Errorf("process %d is not on this node", req.PID)
 	}
