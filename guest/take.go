@@ -508,6 +508,7 @@ func (p *pod) freeze(ctx context.Context, group []*proc, needed *proc) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
+			p.tellMoving(threads)
 			return fmt.Errorf("it did not stand still within %v", freezeLimit)
 		}
 		select {
@@ -516,6 +517,25 @@ func (p *pod) freeze(ctx context.Context, group []*proc, needed *proc) error {
 		case <-time.After(100 * time.Microsecond):
 		}
 	}
+}
+
+// tellMoving logs why threads do not stand still.
+func (p *pod) tellMoving(threads []*thread) {
+	_ = p.tr.Do(func() { // ErrClosed: the pod is ending
+		for _, th := range threads {
+			th.mu.Lock()
+			if !th.held || th.vfork != nil || th.calling {
+				nr, flags := int64(-1), uint64(0)
+				if th.call != nil {
+					nr, flags = int64(th.call.NR), uint64(th.call.Flags)
+				}
+				p.log.Warn("thread does not stand still", "pid", th.proc.pid, "tid", th.tid, "held", th.held, "standing", th.standing,
+					"calling", th.calling, "nr", nr, "flags", flags, "seq", th.seq, "kept", th.heldSeq, "special", th.special != nil,
+					"signals", len(th.sigs), "deliverable", deliverable(th.here), "vfork", th.vfork != nil)
+			}
+			th.mu.Unlock()
+		}
+	})
 }
 
 func (p *pod) askToStop(threads []*thread, asked map[*thread]bool) error {

@@ -295,6 +295,11 @@ func threadIDs(pid int) ([]int, error) {
 // capture makes the image of a seized process. Tracer's thread.
 func (s *Supervisor) capture(d *departing) error {
 	p, leader := d.p, d.threads[0]
+	for _, t := range d.threads { // from here on it could not go on without us
+		if err := linux.SetOptions(t.th.tid, unix.PTRACE_O_EXITKILL); err != nil {
+			return err
+		}
+	}
 	maps, err := linux.Mappings(p.pid)
 	if err != nil {
 		return fmt.Errorf("read mappings: %w", err)

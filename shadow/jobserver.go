@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,8 +70,13 @@ func serveJob(state string, pid int, srv *jobServer) (io.Closer, error) {
 	go func() {
 		for {
 			c, err := srv.l.Accept()
-			if err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if err != nil { // out of descriptors, for a while
+				srv.log.Warn("job socket", "err", err)
+				time.Sleep(10 * time.Millisecond)
+				continue
 			}
 			srv.answers.Go(func() { srv.answer(c) })
 		}
@@ -196,7 +203,10 @@ func (j *jobServer) move(ctx context.Context, op string, req node.MoveRequest, o
 // hasEnded tells whether there is no such process any more.
 func hasEnded(pid int) bool {
 	st, err := linux.ReadStat("/proc/" + strconv.Itoa(pid) + "/stat")
-	return err != nil || st.State == 'Z' && st.NumThreads <= 1 // with more, only its first thread has ended
+	if err != nil { // it may be that we have no descriptor left
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+	}
+	return st.State == 'Z' && st.NumThreads <= 1 // with more, only its first thread has ended
 }
 
 // next is a process that the request asks for and that has not been tried. All
