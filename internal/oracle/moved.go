@@ -174,7 +174,7 @@ func (m *mover) judge(what string, res node.MoveResult, err error) {
 
 // runs tells whether a process exists and has not ended. One that is about to end is given a moment.
 func runs(pid int) bool {
-	for range 20 {
+	for range 200 {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		_, rest, _ := strings.Cut(string(b), ") ")
 		if err != nil || strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X") {
