@@ -371,7 +371,7 @@ func (a *cloneArgs) encode() []byte {
 
 // queueSignal puts a signal into the guest's kernel.
 func (p *pod) queueSignal(th *thread, si signals.Info, directed bool) {
-	th.proc.sigHint.Store(true)
+	defer th.proc.sigHint.Add(1)
 	c := signals.Carry(si)
 	var err error
 	if directed {

@@ -106,12 +106,14 @@ func (p *pod) trapped(n *linux.Notif) {
 	th.done, th.more = 0, false
 	th.hasTemp, th.tempPending = false, false
 	th.mu.Unlock()
-	if th.proc.sigHint.Swap(false) && deliverable(th.here) {
-		// A signal came before the call began: its handler runs first, then the
-		// call is made.
-		th.proc.sigHint.Store(true)
-		p.restart(th, n.ID, -signals.ERESTARTNOINTR)
-		return
+	if hint := th.proc.sigHint.Load(); th.sigSeen.Load() != hint {
+		if deliverable(th.here) {
+			// A signal came before the call began: its handler runs first, then
+			// the call is made.
+			p.restart(th, n.ID, -signals.ERESTARTNOINTR)
+			return
+		}
+		th.sigSeen.Store(hint)
 	}
 	if th.proc.isFreezing() {
 		p.restart(th, n.ID, -signals.ERESTARTNOINTR) // it stops on its way out
@@ -219,7 +221,7 @@ func (p *pod) send(th *thread, call *syscallfwd.Call) {
 	if lane == nil {
 		return // the thread has ended
 	}
-	if th.proc.sigHint.Load() && deliverable(th.here) {
+	if th.proc.sigHint.Load() != th.sigSeen.Load() && deliverable(th.here) {
 		// A signal came while the call was being prepared; see giveUpCall.
 		p.out.Send(protocol.Abandon, protocol.AbandonMessage{TID: th.tid, Seq: seq})
 	}

@@ -39,9 +39,9 @@ type proc struct {
 	timerSignals timerSignals
 	peak         atomic.Uint64 // KiB: VmPeak before its program, see beginPeaks
 
-	// sigHint is set whenever a signal was queued: the next trapped call of a
-	// thread looks whether one is waiting for it.
-	sigHint atomic.Bool
+	// sigHint counts the signals queued: the next trapped call of each thread
+	// looks whether one is waiting for it.
+	sigHint atomic.Uint64
 
 	// kept are signals that stay pending at home for a signalfd, until the
 	// guest unblocks them; lifting those of them that home is about to send.
@@ -130,10 +130,11 @@ type thread struct {
 	entry     *syscallfwd.Entry
 	args      [6]uint64
 	call      *syscallfwd.Call
-	done      uint64 // bytes moved by earlier parts of a large call
-	deadline  int64  // when the time of its next call is over, see checkpoint.Thread; 0: as it says
-	attach    uint64 // number of the call that it was in when it moved, see reattach
-	wants     bool   // waits in a trapped call that is home's, see bringHome
+	done      uint64        // bytes moved by earlier parts of a large call
+	deadline  int64         // when the time of its next call is over, see checkpoint.Thread; 0: as it says
+	sigSeen   atomic.Uint64 // the process's sigHint when no signal waited for the thread
+	attach    uint64        // number of the call that it was in when it moved, see reattach
+	wants     bool          // waits in a trapped call that is home's, see bringHome
 	part      uint64
 	more      bool
 	sigs      []queued         // to deliver when the call has been given up
