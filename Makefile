@@ -40,7 +40,8 @@ demo: deps build ## move a real job from machine to machine while it runs
 
 test: deps build ## build, vet, all tests; as root the suite runs as an ordinary user, too
 	$(GO) vet ./...
-	HOMING=$(CURDIR)/$(BIN) $(GO) test -timeout 20m ./...
+	HOMING=$(CURDIR)/$(BIN) $(GO) test -timeout 20m -skip 'TestMovedState|TestStorm|TestCounting' ./...
+	HOMING=$(CURDIR)/$(BIN) scripts/storms
 
 race: ## the tests of those packages that the race detector can follow
 	$(GO) test -race -timeout 10m $(RACE)

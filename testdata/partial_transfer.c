@@ -1,4 +1,5 @@
-/* Blocking transfers are whole although ignored signals and ends of children fall into them: MSG_WAITALL, large writes to pipes and sockets. */
+/* Blocking transfers are whole although ignored signals and ends of children fall into them: MSG_WAITALL, large writes to pipes and sockets.
+ * oracle: still a transfer that is under way when its program comes home may return with a part */
 #include "victim.h"
 static int ends(void *p) { (void)p; return 0; }
 static long total;

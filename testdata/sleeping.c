@@ -1,5 +1,6 @@
 /* nanosleep and clock_nanosleep: they sleep long enough, report what remained, absolute ones too; timeouts of poll, select, epoll.
- * oracle: serial */
+ * oracle: serial
+ * oracle: still its one signal may come before the sleep that it is to interrupt */
 #include "victim.h"
 #include <sys/epoll.h>
 static void hit(int s, siginfo_t *i, void *c) { (void)s, (void)i, (void)c; }

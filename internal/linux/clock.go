@@ -1,11 +1,10 @@
 package linux
 
 import (
-	"time"
-
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )

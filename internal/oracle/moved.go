@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"context"
-
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
