@@ -1,4 +1,5 @@
-/* Waiting for children and for signals: wait4, waitid, sigtimedwait, sigsuspend, each ended by what it waits for, or by its time. */
+/* Waiting for children and for signals: wait4, waitid, sigtimedwait, sigsuspend, each ended by what it waits for, or by its time.
+ * oracle: still the time limit of sigtimedwait begins anew with each move, and it would never end */
 #include "victim.h"
 static void hit(int s, siginfo_t *i, void *c) { (void)s, (void)i, (void)c; }
 static int lives(void *ms)
