@@ -1,5 +1,6 @@
 /* Numbered real-time signals that another process sends without pause: each arrives once, in order, at a handler and at sigwaitinfo; no call of
- * sender or receiver fails but for want of room in the queue. */
+ * sender or receiver fails but for want of room in the queue.
+ * oracle: still one move in some dozens under this rain of signals ends it with SIGILL, for a reason that is not known yet */
 #include "victim.h"
 static volatile int next[2];
 static volatile unsigned long work;
